@@ -1,0 +1,540 @@
+"""Raw files in, a clean `Dataset` out, with a table of everything that cleaning did.
+
+One schema serves the whole course. ``ratings`` has the columns user_id, item_id, rating and (where known)
+timestamp in seconds since 1970; ``items`` is indexed by item_id and has title, text and whatever else the
+catalogue says. The *text* of an item is made in one place, by a template such as
+``"{title} ({year}). {genres}"``, because every number of the course depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import string
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+logger = logging.getLogger("llmtok")
+
+FILM_TEXT = "{title} ({year}). {genres}"
+"""The default text of a film. The title-only control is ``"{title}"``."""
+
+NO_TITLE = "(no title)"
+"""What cleaning writes for a missing title; a text leaves it out."""
+
+MOVIELENS_LICENCE = (
+    "MovieLens, GroupLens, University of Minnesota: research use, no commercial use without permission, no "
+    "endorsement implied. Cite F. M. Harper and J. A. Konstan (2015), doi:10.1145/2827872."
+)
+
+# The other names under which the columns travel. Compared in lower case, without blanks, '_' and '-'.
+_ALIASES = {
+    "user_id": ("userid", "user", "uid", "customerid", "customer", "reviewerid", "visitorid"),
+    "item_id": ("itemid", "item", "iid", "movieid", "productid", "asin", "parentasin", "articleid"),
+    "rating": ("rating", "stars", "score", "overall"),
+    "timestamp": ("timestamp", "time", "date", "datetime", "unixreviewtime"),
+    "action": ("action", "event", "eventtype", "behavior", "behaviour"),
+    "title": ("title", "name"),
+}
+
+
+class InputError(ValueError):
+    """Something that the caller gave us is wrong; the message says what, where, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Ratings and the catalogue they are about, cleaned.
+
+    Attributes
+    ----------
+    name : str
+        What the tables and plots call it.
+    ratings : DataFrame
+        One row a rating: user_id, item_id, rating, and timestamp (seconds since 1970) where the source has it.
+    items : DataFrame
+        One row an item, indexed by item_id: title, text, and the other columns of the catalogue. Items that
+        nobody rated are here too.
+    cleaning : DataFrame
+        One row a cleaning step: what it looked for, how many rows it changed and dropped.
+    licence : str
+        What may be done with the data.
+    text_template : str
+        The template that made ``items.text``.
+    """
+
+    name: str
+    ratings: pd.DataFrame
+    items: pd.DataFrame
+    cleaning: pd.DataFrame
+    licence: str
+    text_template: str
+
+    def with_text(self, template: str) -> Dataset:
+        """Return the same data with ``items.text`` made by another template.
+
+        Parameters
+        ----------
+        template : str
+            Names columns of ``items`` in braces, such as ``"{title}"`` or ``"{title} ({year}). {genres}"``.
+
+        Examples
+        --------
+        >>> from llmtok import load_dataset
+        >>> load_dataset("movielens-small").with_text("{title}").items.text.iloc[0]
+        'Toy Story'
+        """
+        return replace(self, items=self.items.assign(text=make_text(self.items, template)), text_template=template)
+
+
+def make_text(items: pd.DataFrame, template: str) -> pd.Series:
+    """Fill a template from the columns of `items`; what a missing value leaves behind is tidied away.
+
+    Parameters
+    ----------
+    items : DataFrame
+        The catalogue.
+    template : str
+        Column names in braces. A list joined by ``|`` is written with commas.
+
+    Returns
+    -------
+    Series of str
+        Indexed as `items`; empty where every column that the template names is missing.
+    """
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    missing = [name for name in names if name not in items.columns]
+    if missing or not names:
+        said = f"the text template {template!r} names {', '.join(missing) or 'no column'}"
+        raise InputError(f"{said}; the catalogue has: {', '.join(items.columns)}")
+    columns = []
+    for name in names:
+        column = items[name]
+        if pd.api.types.is_float_dtype(column):  # 1995.0 is written 1995
+            column = column.map("{:g}".format, na_action="ignore")
+        column = column.astype("string").fillna("").str.replace("|", ", ")
+        columns.append(column.where(column != NO_TITLE, "") if name == "title" else column)
+    rows = zip(*columns, strict=True)
+    texts = [_tidy(template.format(**dict(zip(names, row, strict=True)))) for row in rows]
+    return pd.Series(texts, index=items.index, name="text", dtype=object).astype("str")
+
+
+def _tidy(text: str) -> str:
+    text = re.sub(r"\(\s*\)|\[\s*\]", "", text)
+    text = re.sub(r"\s+([.,;:])", r"\1", re.sub(r"\s+", " ", text))
+    return text.strip(" .,;:-|")
+
+
+def clean(
+    ratings: pd.DataFrame,
+    items: pd.DataFrame,
+    *,
+    rating_scale: tuple[float, float] | None = None,
+    min_user_ratings: int = 1,
+    min_item_ratings: int = 1,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Clean ratings and catalogue, and say what was done.
+
+    Parameters
+    ----------
+    ratings : DataFrame
+        user_id, item_id, rating and perhaps timestamp.
+    items : DataFrame
+        item_id, title and whatever else the catalogue says.
+    rating_scale : (float, float), optional
+        Lowest and highest possible rating. Without it every finite rating is possible.
+    min_user_ratings, min_item_ratings : int
+        Ratings of users and items with fewer than this are dropped: users first, then items, once each. The
+        items stay in the catalogue.
+
+    Returns
+    -------
+    ratings, items, steps : DataFrame
+        `items` is indexed by item_id. `steps` has one row a step: table, step, rows before, changed, dropped,
+        rows after. Rows before less dropped is rows after, so nothing is lost in silence.
+    """
+    steps = []
+
+    def step(table, what, frame, keep=None, changed=0):
+        kept = frame if keep is None else frame[keep]
+        steps.append((table, what, len(frame), int(changed), len(frame) - len(kept), len(kept)))
+        return kept
+
+    items = step("items", "no item id", items, items["item_id"].notna())
+    items = step("items", "item listed twice: the first is kept", items, ~items["item_id"].duplicated())
+    blank = items["title"].isna() | (items["title"].astype("string").str.strip() == "")
+    items = items.assign(title=items["title"].astype("str").where(~blank, NO_TITLE))
+    items = step("items", f"no title: '{NO_TITLE}' stands in, and the text leaves it out", items, changed=blank.sum())
+    if "genres" in items:
+        none = items["genres"].isin(["(no genres listed)"])
+        items = items.assign(genres=items["genres"].where(~none))
+        items = step("items", "'(no genres listed)' is no genre: made empty", items, changed=none.sum())
+
+    ratings = step("ratings", "no user, item or rating", ratings, ratings[["user_id", "item_id", "rating"]].notna().all(axis=1))
+    low, high = rating_scale or (-np.inf, np.inf)
+    possible = ratings["rating"].between(low, high) & np.isfinite(ratings["rating"])
+    if len(ratings) and not possible.any():
+        raise InputError(f"no rating lies between {low:g} and {high:g}; they run from {ratings['rating'].min():g} "
+                         f"to {ratings['rating'].max():g}: give their own rating_scale")
+    scale = f"outside {low:g} to {high:g}" if rating_scale else "not a finite number"
+    ratings = step("ratings", f"impossible rating: {scale}", ratings, possible)
+    if "timestamp" in ratings:
+        # A wrong clock does not make a rating wrong: the rating stays, the time goes.
+        wrong = ~ratings["timestamp"].between(0, 4102444800)  # 1970 to 2100
+        times = ratings["timestamp"].where(~wrong)
+        ratings = ratings.assign(timestamp=times.astype("Int64" if wrong.any() else "int64"))
+        ratings = step("ratings", "missing or impossible time: made empty", ratings, changed=wrong.sum())
+        ratings = ratings.sort_values("timestamp", kind="stable", na_position="first")
+    twice = ratings.duplicated(["user_id", "item_id"], keep="last")
+    ratings = step("ratings", "same user and item twice: the latest is kept", ratings, ~twice).sort_index()
+    known = ratings["item_id"].isin(items["item_id"])
+    if len(ratings) and not known.any():
+        raise InputError(
+            f"no rated item is in the catalogue: ratings have item_id like {ratings['item_id'].iloc[0]!r}, the "
+            f"catalogue like {items['item_id'].iloc[0]!r}" if len(items) else "the catalogue is empty"
+        )
+    ratings = step("ratings", "item not in the catalogue", ratings, known)
+    for column, least in (("user_id", min_user_ratings), ("item_id", min_item_ratings)):
+        count = ratings[column].map(ratings[column].value_counts())
+        ratings = step("ratings", f"{column} with fewer than {least} ratings", ratings, count >= least)
+    if ratings.empty:
+        raise InputError("no rating is left after cleaning: " + "; ".join(f"{s[1]}: {s[4]}" for s in steps if s[4]))
+    columns = ["table", "step", "rows before", "changed", "dropped", "rows after"]
+    return ratings.reset_index(drop=True), items.set_index("item_id"), pd.DataFrame(steps, columns=columns)
+
+
+def load_csv(
+    ratings: str | Path,
+    items: str | Path,
+    *,
+    text_template: str | None = None,
+    columns: dict[str, str] | None = None,
+    rating_scale: tuple[float, float] | None = None,
+    strengths: dict[str, float] | None = None,
+    min_user_ratings: int = 1,
+    min_item_ratings: int = 1,
+    name: str | None = None,
+    licence: str = "your own data",
+) -> Dataset:
+    """Load your own ratings, or a log of what people did, and your own catalogue.
+
+    Parameters
+    ----------
+    ratings : path
+        A CSV file with a column each for user, item and rating, and perhaps time (seconds or milliseconds since
+        1970, or a date). Or a behaviour log: a column for the action in place of the rating, with `strengths`.
+    items : path
+        A CSV file with a column for the item's id and further columns that describe it.
+    text_template : str, optional
+        How to write an item's text from its columns; by default the title, and year and genres where present.
+    columns : dict, optional
+        Our name to yours, such as ``{"user_id": "customer no", "title": "headline"}``, where yours is none of
+        the usual ones (userId, movieId, asin, stars, ...).
+    rating_scale : (float, float), optional
+        Lowest and highest possible rating; others are dropped, and counted.
+    strengths : dict, optional
+        For a behaviour log, what each action is worth, such as ``{"view": 1, "cart": 2, "buy": 3}``. Of several
+        actions of a user on an item the strongest counts.
+    min_user_ratings, min_item_ratings : int
+        See `clean`.
+    name, licence : str, optional
+        Kept in the result.
+
+    Returns
+    -------
+    Dataset
+        Ids are whole numbers where every id of both files is one (``007`` is not), else strings.
+
+    Raises
+    ------
+    InputError
+        A file or a column is missing, a file is empty, there is text where a number belongs, the ids of the two
+        files have nothing in common, or nothing is left after cleaning.
+    """
+    ratings, items = Path(ratings), Path(items)
+    events, catalogue = _read_csv(ratings), _read_csv(items)
+    events = _rename(events, ratings, ["user_id", "item_id"], ["rating", "timestamp", "action"], columns)
+    catalogue = _rename(catalogue, items, ["item_id", "title"], [], columns)
+    notes = []
+    if strengths is not None:
+        events, note = _weigh_actions(events, strengths, ratings)
+        notes.append(note)
+    elif "rating" not in events:
+        hint = "; it has actions: say what each is worth, with strengths={'view': 1, 'buy': 3}" if "action" in events else ""
+        raise InputError(f"{ratings}: no column 'rating' among {', '.join(events.columns)}{hint}")
+    else:
+        events["rating"] = _numbers(events["rating"], ratings, "rating")
+    if "timestamp" in events:
+        events["timestamp"] = _times(events["timestamp"], ratings)
+    whole = all(f["item_id"].dropna().str.fullmatch(r"0|-?[1-9]\d{0,17}").all() for f in (events, catalogue))
+    for frame in (events, catalogue):
+        frame["item_id"] = frame["item_id"].astype("Int64" if whole else "object")
+    if events["user_id"].dropna().str.fullmatch(r"0|-?[1-9]\d{0,17}").all():
+        events["user_id"] = events["user_id"].astype("Int64")
+    if "year" in catalogue and catalogue["year"].dropna().str.fullmatch(r"\d{1,4}").all():
+        catalogue["year"] = catalogue["year"].astype("Int64")
+    kept = [c for c in ("user_id", "item_id", "rating", "timestamp") if c in events]
+    cleaned, table, steps = clean(
+        events[kept], catalogue, rating_scale=rating_scale,
+        min_user_ratings=min_user_ratings, min_item_ratings=min_item_ratings,
+    )
+    if notes:
+        steps = pd.concat([pd.DataFrame(notes, columns=steps.columns), steps], ignore_index=True)
+    # Missing ids are gone now, so whole numbers can be plain ones.
+    cleaned = cleaned.astype({c: "int64" for c in ("user_id", "item_id") if cleaned[c].dtype == "Int64"})
+    if whole:
+        table.index = table.index.astype("int64")
+    if text_template is None:
+        text_template = "{title}" + (" ({year})" if "year" in table else "") + (". {genres}" if "genres" in table else "")
+    text = make_text(table, text_template)
+    dataset = Dataset(name or ratings.parent.name, cleaned, table.assign(text=text), steps, licence, text_template)
+    logger.info("%s: %d ratings, %d users, %d items", dataset.name, len(cleaned), cleaned["user_id"].nunique(), len(table))
+    return dataset
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Every column as text, so that an id such as 007 stays what it is; only an empty field is missing."""
+    try:
+        frame = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: the file is empty; it needs a header line and rows below it") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({' '.join(str(error).split())})") from None
+    if frame.empty:
+        raise InputError(f"{path}: a header and no rows")
+    return frame
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.split(":")[0]).lower()
+
+
+def _rename(frame, path, needed, welcome, columns) -> pd.DataFrame:
+    """Give the columns our names: first as the caller says, then by the usual other names."""
+    columns = columns or {}
+    found = {}
+    for ours in needed + welcome:
+        if ours in columns:
+            if columns[ours] in frame.columns:
+                found[columns[ours]] = ours
+            elif ours in needed:
+                raise InputError(f"{path}: no column {columns[ours]!r} among {', '.join(frame.columns)}")
+        else:
+            theirs = [c for c in frame.columns if c == ours] or [c for c in frame.columns if _plain(c) in _ALIASES[ours]]
+            if theirs:
+                found[theirs[0]] = ours
+            elif ours in needed:
+                raise InputError(f"{path}: no column for {ours!r} among {', '.join(frame.columns)}; "
+                                 f"name it, with columns={{{ours!r}: 'your column'}}")
+    return frame.rename(columns=found)
+
+
+def _numbers(column: pd.Series, path: Path, what: str) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = numbers.isna() & column.notna() & ~column.str.strip().str.lower().isin(["nan", "na", "null", "none"])
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InputError(f"{path}, row {row + 1} of {len(column)}: {what} is {column.iloc[row]!r}, which is not a number")
+    return numbers.astype("float64")
+
+
+def _times(column: pd.Series, path: Path) -> pd.Series:
+    seconds = pd.to_numeric(column, errors="coerce")
+    if seconds.isna().sum() > column.isna().sum():  # dates, then
+        dates = pd.to_datetime(column, errors="coerce", utc=True, format="mixed")
+        if dates.isna().all():
+            raise InputError(f"{path}: the times, like {column.dropna().iloc[0]!r}, are neither numbers nor dates")
+        return ((dates - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)).astype("float64")
+    return seconds.where(seconds.abs() < 1e11, seconds // 1000).astype("float64")  # milliseconds
+
+
+def _weigh_actions(events: pd.DataFrame, strengths: dict[str, float], path: Path):
+    """Turn actions into strengths and keep the strongest of a user on an item."""
+    if "action" not in events:
+        raise InputError(f"{path}: strengths are given, and there is no column 'action' among {', '.join(events.columns)}")
+    unknown = sorted(set(events["action"].dropna()) - set(strengths))
+    if unknown:
+        raise InputError(f"{path}: no strength for the action{'s' * (len(unknown) > 1)} {', '.join(unknown[:5])}; "
+                         f"strengths has {', '.join(strengths)}")
+    weighed = events.assign(rating=events["action"].map(strengths).astype("float64"))
+    strongest = weighed.sort_values("rating", kind="stable").drop_duplicates(["user_id", "item_id"], keep="last").sort_index()
+    n = len(weighed)
+    note = ("ratings", "several actions on one item: the strongest is kept", n, 0, n - len(strongest), len(strongest))
+    return strongest, note
+
+
+# --- Data sets by name --------------------------------------------------------------------------------------
+
+# GroupLens' certificate has expired more than once, and their server answers plain http as well: with the
+# SHA-256 pinned a second, unencrypted address is as safe as the first.
+_GROUPLENS = ("https://files.grouplens.org/datasets/movielens/", "http://files.grouplens.org/datasets/movielens/")
+_REMOTE = {
+    "movielens-100k": ("ml-100k.zip", "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
+    "movielens-1m": ("ml-1m.zip", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
+    "movielens-32m": ("ml-32m.zip", "md5:d472be332d4daa821edc399621853b57"),
+}
+_ML100K_GENRES = (
+    "unknown Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
+    "Mystery Romance Sci-Fi Thriller War Western"
+).split()
+
+
+def data_folder() -> Path:
+    """Where the bundled data sets lie: the folder ``data`` of the repository, or ``$LLMTOK_DATA``."""
+    return Path(os.environ.get("LLMTOK_DATA") or Path(__file__).resolve().parent.parent / "data")
+
+
+def cache_folder() -> Path:
+    """Where downloads and embeddings are kept: the user's cache folder, or ``$LLMTOK_CACHE``."""
+    import platformdirs
+
+    return Path(os.environ.get("LLMTOK_CACHE") or platformdirs.user_cache_dir("llmtok", appauthor=False))
+
+
+def load_dataset(name: str = "movielens-small", *, text_template: str = FILM_TEXT, progress: bool = True) -> Dataset:
+    """Load a data set by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``movielens-small`` comes with the repository. ``movielens-100k``, ``movielens-1m`` and ``movielens-32m``
+        are downloaded once from GroupLens, checked against a pinned checksum, and kept. A folder of your own
+        with ``ratings.csv`` and ``items.csv`` is a name too.
+    text_template : str
+        How an item's text is made.
+    progress : bool
+        Show a bar while downloading.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        The name is unknown, or the data cannot be had; the message says what to do.
+
+    References
+    ----------
+    F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. ACM Transactions on
+    Interactive Intelligent Systems 5(4). doi:10.1145/2827872
+
+    Examples
+    --------
+    >>> from llmtok import load_dataset
+    >>> data = load_dataset("movielens-small")
+    >>> len(data.ratings), data.ratings.user_id.nunique(), len(data.items)
+    (100004, 671, 9066)
+    """
+    if name == "movielens-small":
+        folder = data_folder() / name
+        if not folder.is_dir():
+            raise InputError(f"{folder}: the bundled data are not there; clone the repository, or point "
+                             "LLMTOK_DATA at its folder 'data'")
+        return load_csv(folder / "ratings.csv", folder / "items.csv", text_template=text_template,
+                        rating_scale=(0.5, 5.0), name=name, licence=MOVIELENS_LICENCE)
+    if name in _REMOTE:
+        archive = _download(*_REMOTE[name], progress=progress)
+        try:
+            ratings, items, scale = _READERS[name](archive)
+        except (KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
+            raise InputError(f"{archive}: not the archive of {name} ({error}); delete it and try again") from None
+        cleaned, table, steps = clean(ratings, items, rating_scale=scale)
+        table = table.assign(text=make_text(table, text_template))
+        return Dataset(name, cleaned, table, steps, MOVIELENS_LICENCE, text_template)
+    if (folder := Path(name)).is_dir():
+        return load_csv(folder / "ratings.csv", folder / "items.csv", name=folder.resolve().name)
+    raise InputError(f"unknown data set {name!r}; there are movielens-small, {', '.join(_REMOTE)}, or a folder "
+                     "with ratings.csv and items.csv")
+
+
+def _download(filename: str, sha256: str, *, progress: bool, sources: tuple[str, ...] = _GROUPLENS) -> Path:
+    """Fetch a file once. It appears in the cache whole and with the right checksum, or not at all."""
+    import pooch
+
+    folder = cache_folder() / "data"
+    pooch.get_logger().setLevel("WARNING")
+    failures = []
+    for source in sources:
+        try:
+            return Path(pooch.retrieve(
+                source + filename, known_hash=sha256, fname=filename, path=folder,
+                downloader=pooch.HTTPDownloader(progressbar=progress, timeout=30),
+            ))
+        except OSError as error:  # what requests raises for a network that fails is an OSError too
+            if getattr(error, "errno", None) == 28:
+                raise InputError(f"{folder}: the disk is full; make room, or set LLMTOK_CACHE to another folder") from None
+            failures.append(f"{source}: {_reason(error)}")
+        except ValueError as error:  # pooch: the checksum is another
+            failures.append(f"{source}: {_reason(error)}")
+    raise InputError(
+        f"cannot download {filename} ({'; '.join(failures)}). Download it by hand from {sources[0]}{filename} and "
+        f"put it at {folder / filename}, or use movielens-small, which needs no network"
+    )
+
+
+def _reason(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not valid"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection was cut"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return "no connection"
+    if "hash" in str(error).lower():
+        return "the file has another checksum than the published one"
+    return type(error).__name__
+
+
+def _split_year(titles: pd.Series) -> pd.DataFrame:
+    parts = titles.str.extract(r"^(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$")
+    return parts.assign(year=parts["year"].astype("Int64"))
+
+
+def _read_100k(archive: Path):
+    with zipfile.ZipFile(archive) as z:
+        with z.open("ml-100k/u.data") as file:
+            ratings = pd.read_csv(file, sep="\t", names=["user_id", "item_id", "rating", "timestamp"])
+        with z.open("ml-100k/u.item") as file:
+            raw = pd.read_csv(file, sep="|", header=None, encoding="latin-1")
+    flags = raw.iloc[:, 5:].to_numpy(dtype=bool)
+    genres = ["|".join(g for g, on in zip(_ML100K_GENRES, row, strict=True) if on and g != "unknown") for row in flags]
+    items = _split_year(raw[1]).assign(item_id=raw[0], genres=pd.Series(genres, dtype="str"))
+    return ratings.astype({"rating": float}), items, (1.0, 5.0)
+
+
+def _read_1m(archive: Path):
+    read = {"sep": "::", "engine": "python", "header": None, "encoding": "latin-1"}
+    with zipfile.ZipFile(archive) as z:
+        with z.open("ml-1m/ratings.dat") as file:
+            ratings = pd.read_csv(file, names=["user_id", "item_id", "rating", "timestamp"], **read)
+        with z.open("ml-1m/movies.dat") as file:
+            raw = pd.read_csv(file, names=["item_id", "title", "genres"], **read)
+    items = _split_year(raw["title"]).assign(item_id=raw["item_id"], genres=raw["genres"])
+    return ratings.astype({"rating": float}), items, (1.0, 5.0)
+
+
+def _read_32m(archive: Path):
+    names = {"userId": "user_id", "movieId": "item_id"}
+    with zipfile.ZipFile(archive) as z:
+        with z.open("ml-32m/ratings.csv") as file:
+            ratings = pd.read_csv(file).rename(columns=names)
+        with z.open("ml-32m/movies.csv") as file:
+            raw = pd.read_csv(file, keep_default_na=False, na_values=[""]).rename(columns=names)
+    items = _split_year(raw["title"]).assign(item_id=raw["item_id"], genres=raw["genres"])
+    return ratings.astype({"rating": float}), items, (0.5, 5.0)
+
+
+_READERS = {"movielens-100k": _read_100k, "movielens-1m": _read_1m, "movielens-32m": _read_32m}
