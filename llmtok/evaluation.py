@@ -1,6 +1,6 @@
 """Recommenders and a split in, a table of metrics out: the same rows for everybody, and everybody's control.
 
-Metrics and tests come from scikit-learn, SciPy and ir-measures; what is written here is who is compared on what.
+Metrics come from scikit-learn, SciPy and ir-measures; what is written here is who is compared on what.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from llmtok.recommend import Recommender, SurpriseRecommender
 Fold = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def split(ratings: pd.DataFrame, n_splits: int = 5, *, by: str | None = None, random_state: int = 0) -> Iterator[Fold]:
+def split(
+    ratings: pd.DataFrame, n_splits: int = 5, *, by: str | None = None, random_state: int = 0
+) -> Iterator[Fold]:
     """Cut ratings into folds; each is the test set once.
 
     Parameters
@@ -38,8 +40,8 @@ def split(ratings: pd.DataFrame, n_splits: int = 5, *, by: str | None = None, ra
     n_splits : int
         How many folds.
     by : {None, "item_id", "user_id"}
-        None draws ratings. ``item_id`` draws items and hides all their ratings, so every test item is new (cold);
-        ``user_id`` does the same with users.
+        None draws ratings. ``item_id`` draws items and hides all their ratings, so every test item is new
+        (cold); ``user_id`` does the same with users.
     random_state : int
         Seed of the draw. With ``by=None`` the folds are those of ``surprise.model_selection.KFold(n_splits,
         shuffle=True, random_state=random_state)``.
@@ -48,16 +50,22 @@ def split(ratings: pd.DataFrame, n_splits: int = 5, *, by: str | None = None, ra
     ------
     train, test : DataFrame
     """
+    if by not in (None, "item_id", "user_id"):
+        raise InputError(f"by={by!r}: folds are drawn by None, 'item_id' or 'user_id'")
     groups = np.arange(len(ratings)) if by is None else pd.factorize(ratings[by], sort=True)[0]
     n = groups.max(initial=-1) + 1
     if not 2 <= n_splits <= n:
-        raise InputError(f"n_splits={n_splits}: there are {n} {by or 'rating'}s to share out, and 2 folds at least")
+        raise InputError(
+            f"n_splits={n_splits}: there are {n} {by or 'rating'}s to share out, and 2 folds at least"
+        )
     for _, held_out in KFold(n_splits, shuffle=True, random_state=random_state).split(np.empty(n)):
         test = np.isin(groups, held_out)
         yield ratings[~test], ratings[test]
 
 
-def evaluate(recommenders: Mapping[str, Recommender | surprise.AlgoBase], folds: Iterable[Fold]) -> pd.DataFrame:
+def evaluate(
+    recommenders: Mapping[str, Recommender | surprise.AlgoBase], folds: Iterable[Fold]
+) -> pd.DataFrame:
     """Fit each recommender on each training set, and measure how well it predicts the test ratings.
 
     Parameters
@@ -75,9 +83,10 @@ def evaluate(recommenders: Mapping[str, Recommender | surprise.AlgoBase], folds:
     Examples
     --------
     >>> import pandas as pd, surprise
-    >>> ratings = pd.DataFrame({"user_id": [1, 1, 2, 2, 3, 3], "item_id": [1, 2] * 3, "rating": [4.0, 2.0] * 3})
-    >>> evaluate({"baseline": surprise.BaselineOnly(verbose=False)}, split(ratings, 3))["RMSE"].round(2).tolist()
-    [0.91, 0.91, 1.05]
+    >>> ratings = pd.DataFrame({"user_id": [1, 1, 2, 2, 3, 3], "item_id": [1, 2] * 3, "rating": [4, 2] * 3})
+    >>> baseline = surprise.BaselineOnly(verbose=False)
+    >>> evaluate({"baseline": baseline}, split(ratings, 3))["RMSE"].round(2).tolist()
+    [0.89, 1.39, 1.39]
     """
     rows = {}
     for fold, (train, test) in enumerate(folds):
@@ -92,6 +101,10 @@ def evaluate(recommenders: Mapping[str, Recommender | surprise.AlgoBase], folds:
                 mean_absolute_error(test["rating"], predicted),
                 seconds,
             )
+    if not rows:
+        raise InputError(
+            "nothing to evaluate: no recommender, or no fold (what `split` yields is used up once read)"
+        )
     index = pd.MultiIndex.from_tuples(rows, names=["model", "fold"])
     table = pd.DataFrame(list(rows.values()), index, columns=["RMSE", "MAE", "fit seconds"])
     return table.loc[list(recommenders)]
@@ -105,7 +118,7 @@ def evaluate_ranking(
     k: int = 10,
     liked: float = 4.0,
 ) -> pd.DataFrame:
-    """Measure the top k that fitted recommenders pick for each user out of every candidate they have not rated.
+    """Measure the top k that fitted recommenders pick for each user out of all candidates not rated yet.
 
     Parameters
     ----------
@@ -129,12 +142,17 @@ def evaluate_ranking(
     References
     ----------
     K. Järvelin and J. Kekäläinen (2002). Cumulated gain-based evaluation of IR techniques. ACM TOIS 20(4).
-    W. Krichene and S. Rendle (2020). On sampled metrics for item recommendation. KDD. doi:10.1145/3394486.3403226
+    W. Krichene and S. Rendle (2020). On sampled metrics for item recommendation. KDD.
+    doi:10.1145/3394486.3403226
     """
     good = test[(test["rating"] >= liked) & test["item_id"].isin(candidates)]
     if good.empty:
-        raise InputError(f"no test rating of a candidate item is {liked:g} or more, so there is nothing to find")
-    qrels = [ir_measures.Qrel(str(u), str(i), 1) for u, i in zip(good["user_id"], good["item_id"], strict=True)]
+        raise InputError(
+            f"no test rating of a candidate item is {liked:g} or more, so there is nothing to find"
+        )
+    qrels = [
+        ir_measures.Qrel(str(u), str(i), 1) for u, i in zip(good["user_id"], good["item_id"], strict=True)
+    ]
     users = good["user_id"].unique()
     measures = {ir_measures.nDCG @ k: f"NDCG@{k}", ir_measures.R @ k: f"recall@{k}"}
     tables = {}
@@ -143,14 +161,14 @@ def evaluate_ranking(
         run = []
         for user in users:
             scores = model.score(user).reindex(candidates).drop(model.seen(user), errors="ignore").dropna()
-            top = scores.nlargest(k)
-            run += [ir_measures.ScoredDoc(str(user), str(item), float(-rank)) for rank, item in enumerate(top.index)]
-        found = pd.DataFrame(
-            [(m.query_id, measures[m.measure], m.value) for m in ir_measures.iter_calc(list(measures), qrels, run)],
-            columns=["user_id", "measure", "value"],
-        ).pivot(index="user_id", columns="measure", values="value")
-        tables[name] = found.reindex([str(u) for u in users])[list(measures.values())].fillna(0.0).set_axis(users)
-    return pd.concat(tables, names=["model", "user_id"]).rename_axis(columns=None)
+            for rank, item in enumerate(scores.nlargest(k).index):
+                run.append(ir_measures.ScoredDoc(str(user), str(item), float(-rank)))
+        values = {(m.query_id, m.measure): m.value for m in ir_measures.iter_calc(list(measures), qrels, run)}
+        columns = {
+            label: [values.get((str(u), measure), 0.0) for u in users] for measure, label in measures.items()
+        }
+        tables[name] = pd.DataFrame(columns, index=users)
+    return pd.concat(tables, names=["model", "user_id"])
 
 
 def choose_threshold(ratings, predicted, *, liked: float = 4.0) -> float:
@@ -182,16 +200,25 @@ def like_metrics(ratings, predicted, threshold: float, *, liked: float = 4.0) ->
     """
     true, yes = np.asarray(ratings) >= liked, np.asarray(predicted) >= threshold
     precision, recall, f1, _ = precision_recall_fscore_support(true, yes, average="binary", zero_division=0.0)
-    return pd.Series({"precision": precision, "recall": recall, "F1": f1, "accuracy": accuracy_score(true, yes)})
+    return pd.Series(
+        {"precision": precision, "recall": recall, "F1": f1, "accuracy": accuracy_score(true, yes)}
+    )
 
 
 def interval(values, *, confidence: float = 0.95, random_state: int = 0) -> tuple[float, float]:
-    """Return the bootstrap interval of a mean, such as of one metric over users (percentiles, 2,000 draws)."""
+    """Return the bootstrap interval of a mean, such as one metric's over users (percentiles, 2,000 draws)."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2 or np.ptp(values) == 0:
         return float(values.mean()), float(values.mean())
-    drawn = stats.bootstrap((values,), np.mean, n_resamples=2000, confidence_level=confidence, method="percentile",
-                            batch=100, rng=np.random.default_rng(random_state))
+    drawn = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        confidence_level=confidence,
+        method="percentile",
+        batch=100,
+        rng=np.random.default_rng(random_state),
+    )
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
 
 

@@ -1,4 +1,4 @@
-"""The one look of the course's pictures, and the way they get into a notebook: with a text for who cannot see them."""
+"""One look for the pictures of the course, and their way into a notebook: with a text for who cannot see."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.8,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
 }
 
 
@@ -39,6 +34,13 @@ def show(fig, alt: str) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Image, display
 
+    for ax in fig.axes:  # Matplotlib reads these from its settings later, when a title or a legend is made
+        if title := ax.get_title():
+            size = min(ax.title.get_fontsize(), 11)
+            ax.set_title("")
+            ax.set_title(title, loc="left", fontsize=size, fontweight="bold")
+        if legend := ax.get_legend():
+            legend.set_frame_on(False)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=fig.dpi, metadata={"Software": None})
     plt.close(fig)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numba
@@ -19,6 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 import surprise
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from llmtok.data import InputError
 from llmtok.tokens import make_tokens
@@ -91,17 +93,28 @@ class SurpriseRecommender(Recommender):
     def fit(self, train: pd.DataFrame):
         """Fit the algorithm on a trainset made from the frame."""
         self.algo.fit(to_trainset(train))
-        self.item_ids = pd.Index(np.unique(train["item_id"]), name="item_id")
-        self._remember(train)
         return self
 
     def predict_ratings(self, pairs: pd.DataFrame) -> np.ndarray:
         """Predict a rating for each row (user_id, item_id)."""
-        return np.array([self.algo.predict(u, i).est for u, i in zip(pairs["user_id"], pairs["item_id"], strict=True)])
+        return np.array(
+            [self.algo.predict(u, i).est for u, i in zip(pairs["user_id"], pairs["item_id"], strict=True)]
+        )
 
     def score(self, user) -> pd.Series:
         """Predict the user's rating of every item of the training set."""
-        return pd.Series([self.algo.predict(user, i, clip=False).est for i in self.item_ids], index=self.item_ids)
+        trainset = self.algo.trainset
+        item_ids = pd.Index([trainset.to_raw_iid(i) for i in trainset.all_items()], name="item_id")
+        return pd.Series(
+            [self.algo.predict(user, i, clip=False).est for i in item_ids], index=item_ids
+        ).sort_index()
+
+    def seen(self, user) -> np.ndarray:
+        """Return the item_ids that the user rated in training."""
+        trainset = self.algo.trainset
+        if not trainset.knows_user(inner := trainset._raw2inner_id_users.get(user, -1)):
+            return np.array([])
+        return np.array([trainset.to_raw_iid(i) for i, _ in trainset.ur[inner]])
 
 
 def to_trainset(ratings: pd.DataFrame) -> surprise.Trainset:
@@ -110,7 +123,14 @@ def to_trainset(ratings: pd.DataFrame) -> surprise.Trainset:
 
 
 def to_surprise(ratings: pd.DataFrame) -> surprise.Dataset:
-    """Make Surprise's `Dataset`, for its `cross_validate` and `GridSearchCV`; the scale is that of the ratings."""
+    """Make Surprise's `Dataset`, for its `cross_validate` and `GridSearchCV`; the ratings give the scale."""
+    missing = {"user_id", "item_id", "rating"} - set(ratings.columns)
+    if missing:
+        raise InputError(
+            f"ratings: no column {', '.join(sorted(missing))} among {', '.join(ratings.columns)}"
+        )
+    if len(ratings) == 0 or not np.isfinite(ratings["rating"]).all():
+        raise InputError("ratings: there is none, or one is not a finite number; clean them first")
     reader = surprise.Reader(rating_scale=(ratings["rating"].min(), ratings["rating"].max()))
     return surprise.Dataset.load_from_df(ratings[["user_id", "item_id", "rating"]], reader)
 
@@ -191,27 +211,38 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         -------
         self
         """
+        check_features(self.embeddings, "embeddings")
         trainset = train if isinstance(train, surprise.Trainset) else to_trainset(train)
         surprise.AlgoBase.fit(self, trainset)
-        users, inner_items, ratings = (np.array(column) for column in zip(*trainset.all_ratings(), strict=True))
+        users, inner_items, ratings = np.array(list(trainset.all_ratings())).T
         raw_items = pd.Index([trainset.to_raw_iid(i) for i in trainset.all_items()])
         self.user_ids = pd.Index([trainset.to_raw_uid(u) for u in trainset.all_users()], name="user_id")
-        self.item_ids = self.embeddings.index.append(raw_items.difference(self.embeddings.index)).rename("item_id")
-        rows = self.item_ids.get_indexer(raw_items)  # inner item id -> row of item_ids
-        items = rows[inner_items]
+        without = raw_items.difference(self.embeddings.index)
+        self.item_ids = self.embeddings.index.append(without).rename("item_id")
+        self._inner = self.item_ids.get_indexer(raw_items)  # Surprise's inner item id -> row of item_ids
+        self._unknown = {f"UKN__{raw}": row for row, raw in enumerate(self.item_ids)}
         self.rating_scale_ = tuple(float(x) for x in trainset.rating_scale)
         self._features = self._make_features(raw_items)
-        self._index(users, items, ratings)
-        self._learn(trainset.global_mean, np.unique(items))
+        users, items = users.astype(int), self._inner[inner_items.astype(int)]
+        self._by_user = _compress(users, items, ratings, len(self.user_ids))
+        self._by_item = _compress(items, users, ratings, len(self.item_ids))
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # the matrices are small: threads would only wait for each other
+            self._learn(trainset.global_mean, np.unique(items))
         return self
 
     def _make_features(self, raw_items):
         """Stack (1, token, side blocks) for every item; remember which columns are which block."""
-        blocks = {"text": self._tokens(raw_items), **(self.side or {})}
+        side = self.side or {}
+        if "text" in side:
+            raise InputError("side: the block 'text' is the embeddings' own; give yours another name")
+        for name, block in side.items():
+            check_features(block, name)
+        blocks = {"text": self._tokens(raw_items), **side}
         columns, self.blocks_ = [np.ones((len(self.item_ids), 1))], {}
         start = 1
         for name, block in blocks.items():
-            check_features(block, name)
             values = block.reindex(self.item_ids).fillna(0.0).to_numpy(dtype=float)
             columns.append(values)
             self.blocks_[name] = slice(start, start + values.shape[1])
@@ -219,59 +250,60 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         return np.hstack(columns)
 
     def _tokens(self, raw_items) -> pd.DataFrame:
-        check_features(self.embeddings, "embeddings")
         known = self.embeddings.index.intersection(raw_items)
         if len(known) == 0:
-            raise InputError(f"no rated item has an embedding: ratings have item_id like {raw_items[0]!r}, the "
-                             f"embeddings like {self.embeddings.index[0]!r}")
+            raise InputError(
+                f"no rated item has an embedding: ratings have item_id like {raw_items[0]!r}, the "
+                f"embeddings like {self.embeddings.index[0]!r}"
+            )
         if isinstance(self.reducer, str):
             if self.reducer != "passthrough":
                 raise InputError(f"reducer is {self.reducer!r}; give a transformer, None or 'passthrough'")
             return self.embeddings
         self.reducer_ = clone(self.reducer if self.reducer is not None else make_tokens(50))
-        wanted = getattr(self.reducer_[0] if hasattr(self.reducer_, "steps") else self.reducer_, "n_components", None)
+        wanted = getattr(
+            self.reducer_[0] if hasattr(self.reducer_, "steps") else self.reducer_, "n_components", None
+        )
         most = min(len(known), self.embeddings.shape[1])
         if isinstance(wanted, (int, np.integer)) and wanted > most:
-            raise InputError(f"n_components={wanted} is more than the data allow: {len(known)} rated items with "
-                             f"embeddings of width {self.embeddings.shape[1]} give at most {most}")
+            raise InputError(
+                f"n_components={wanted} is more than the data allow: {len(known)} rated items with "
+                f"embeddings of width {self.embeddings.shape[1]} give at most {most}"
+            )
         # Fitted on the items of this trainset only: cross-validation cannot leak.
         self.reducer_.fit(self.embeddings.loc[known])
         return pd.DataFrame(np.asarray(self.reducer_.transform(self.embeddings)), index=self.embeddings.index)
-
-    def _index(self, users, items, ratings):
-        """Store the ratings twice, by user and by item, as compressed rows."""
-        shape = (len(self.user_ids), len(self.item_ids))
-        # +1 and -1 so that a rating of 0 is stored too.
-        by_user = sp.csr_matrix((np.arange(1, len(ratings) + 1), (users, items)), shape=shape)
-        by_item = by_user.T.tocsr()
-        self._by_user = (by_user.indptr, by_user.indices, ratings[by_user.data - 1])
-        self._by_item = (by_item.indptr, by_item.indices, ratings[by_item.data - 1])
 
     def _learn(self, mu, rated):
         self.mu_ = mu
         features, k = self._features, 1 + self.n_factors
         history = self._history(*self._by_user[:2])
+        counts = np.diff(self._by_item[0])
         rng = np.random.default_rng(self.random_state)
-        items = _Side(features, self.blocks_, k, rated)
-        users = _Side(history, self.blocks_, k, np.arange(len(self.user_ids)))
+        # An item counts by the square root of its ratings when it is learned what features say: between each item
+        # once, where the many with one rating drown the rest, and each rating once, where a few hits do.
+        items = _Side(features, self.blocks_, k, rows=rated, weights=np.sqrt(counts[rated]))
+        users = _Side(history, self.blocks_, k, rows=np.arange(len(history)), weights=np.ones(len(history)))
         users.mean[:, 1:] = rng.normal(scale=0.1, size=(len(users.mean), k - 1))
         self.noise_ = float(np.var(self._by_user[2])) or 1e-6
         for _ in range(self.n_epochs):
             items.update(self._by_item, users, mu, self.noise_)
             items.learn_prior()
             users.update(self._by_user, items, mu, self.noise_)
+            self.noise_ = max(users.error / len(self._by_user[2]), 1e-6)
             users.learn_prior()
-            self.noise_ = max(_expected_error(*self._by_user, users.mean, users.cov, items.mean, items.cov, mu), 1e-6)
+        # Once more with the last priors: an unrated item is its prior, and folding in finds the stored user again.
+        items.update(self._by_item, users, mu, self.noise_)
         users.update(self._by_user, items, mu, self.noise_)
         self.W_, self.item_factors_, self._item_cov = items.W, items.mean, items.cov
         self._V, self._user_precision, self.user_factors_ = users.W, users.precision, users.mean
-        self._unknown = {f"UKN__{raw}": row for row, raw in enumerate(self.item_ids)}
-        self._inner = self.item_ids.get_indexer([self.trainset.to_raw_iid(i) for i in self.trainset.all_items()])
 
     def _history(self, indptr, indices):
         """Return the mean features of each user's rated items, shape (n_users, n_features)."""
         counts = np.maximum(np.diff(indptr), 1)
-        rated = sp.csr_matrix((np.ones(len(indices)), indices, indptr), shape=(len(indptr) - 1, len(self._features)))
+        rated = sp.csr_matrix(
+            (np.ones(len(indices)), indices, indptr), shape=(len(indptr) - 1, len(self._features))
+        )
         history = (rated @ self._features) / counts[:, None]
         history[:, 0] = 1.0
         return history
@@ -287,7 +319,9 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     def predict_ratings(self, pairs: pd.DataFrame) -> np.ndarray:
         """Predict a rating for each row (user_id, item_id), clipped to the scale; unknown ids get their prior."""
-        users = np.vstack([self.user_factors_, self._solve_user([], [])[0]])[self.user_ids.get_indexer(pairs["user_id"])]
+        users = np.vstack([self.user_factors_, self._solve_user([], [])[0]])[
+            self.user_ids.get_indexer(pairs["user_id"])
+        ]
         typical = self._features.mean(axis=0) @ self.W_
         items = np.vstack([self.item_factors_, typical])[self.item_ids.get_indexer(pairs["item_id"])]
         predicted = self.mu_ + users[:, 0] + items[:, 0] + (users[:, 1:] * items[:, 1:]).sum(axis=1)
@@ -302,14 +336,13 @@ class TokenSVD(Recommender, surprise.AlgoBase):
             A Series of ratings indexed by item_id stands for somebody new, and is folded in.
         """
         p = self._vector(user)
-        return pd.Series(self.mu_ + p[0] + self.item_factors_[:, 0] + self.item_factors_[:, 1:] @ p[1:], self.item_ids)
+        return pd.Series(
+            self.mu_ + p[0] + self.item_factors_[:, 0] + self.item_factors_[:, 1:] @ p[1:], self.item_ids
+        )
 
     def fold_in(self, ratings: pd.Series) -> np.ndarray:
         """Return bias and factors, shape (1 + n_factors,), of a user from their ratings, indexed by item_id."""
-        rows = self.item_ids.get_indexer(ratings.index)
-        if (rows < 0).any():
-            raise InputError(f"unknown items: {', '.join(str(i) for i in ratings.index[rows < 0][:5])}")
-        return self._solve_user(rows, ratings.to_numpy(dtype=float))[0]
+        return self._solve_user(*self._own_ratings(ratings))[0]
 
     def explain(self, user, item_id) -> pd.Series:
         """Split a prediction, before clipping, into what each past rating contributes.
@@ -326,7 +359,9 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         direction = np.linalg.solve(matrix, np.r_[1.0, item[1:]])
         parts = pd.Series(evidence @ direction, index=self.item_ids[rows].astype(object))
         parts = parts.sort_values(key=np.abs, ascending=False, kind="stable")
-        return pd.concat([pd.Series({"base": self.mu_ + item[0] + direction @ prior}), parts]).rename_axis("item_id")
+        return pd.concat([pd.Series({"base": self.mu_ + item[0] + direction @ prior}), parts]).rename_axis(
+            "item_id"
+        )
 
     def user_token(self, user) -> pd.Series:
         """Return ``a_u = W' p_u`` for the text block: the user's taste in the space of the item tokens.
@@ -347,7 +382,12 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     def _own_ratings(self, user):
         if isinstance(user, pd.Series):
-            return self.item_ids.get_indexer(user.index), user.to_numpy(dtype=float)
+            rows = self.item_ids.get_indexer(user.index)
+            if (rows < 0).any():
+                raise InputError(f"unknown items: {', '.join(str(i) for i in user.index[rows < 0][:5])}")
+            if not np.isfinite(user.to_numpy(dtype=float)).all():
+                raise InputError(f"ratings: {user.name or 'a rating'} is not a finite number")
+            return rows, user.to_numpy(dtype=float)
         row = self.user_ids.get_indexer([user])[0]
         if row < 0:
             raise InputError(f"unknown user {user!r}; give their ratings, a Series indexed by item_id")
@@ -363,7 +403,11 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     def _solve_user(self, rows, ratings):
         """One user's ridge regression: returns the vector, its matrix, each rating's evidence, and the prior's."""
         rows = np.asarray(rows, dtype=np.int64)
-        history = np.r_[1.0, self._features[rows, 1:].mean(axis=0)] if len(rows) else np.eye(1, self._features.shape[1])[0]
+        history = (
+            np.r_[1.0, self._features[rows, 1:].mean(axis=0)]
+            if len(rows)
+            else np.eye(1, self._features.shape[1])[0]
+        )
         item, cov = self.item_factors_[rows], self._item_cov[rows]
         z = np.c_[np.ones(len(rows)), item[:, 1:]]
         evidence = z * (np.asarray(ratings) - self.mu_ - item[:, 0])[:, None]
@@ -382,11 +426,16 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         """Write the fitted model to one ``.npz`` file: arrays and JSON, no pickle, whole or not at all."""
         path = Path(path)
         arrays = {name: getattr(self, name) for name in self._ARRAYS}
-        arrays |= {f"by_user_{n}": a for n, a in zip(("indptr", "indices", "ratings"), self._by_user, strict=True)}
+        arrays |= {
+            f"by_user_{n}": a for n, a in zip(("indptr", "indices", "ratings"), self._by_user, strict=True)
+        }
         arrays |= {name: getattr(self, name).to_numpy() for name in ("user_ids", "item_ids")}
         arrays = {name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()}
         about = {
-            "format": "llmtok.TokenSVD/1", "mu": self.mu_, "noise": self.noise_, "n_factors": self.n_factors,
+            "format": "llmtok.TokenSVD/1",
+            "mu": self.mu_,
+            "noise": self.noise_,
+            "n_factors": self.n_factors,
             "rating_scale": self.rating_scale_,
             "blocks": {name: [s.start, s.stop] for name, s in self.blocks_.items()},
         }
@@ -403,15 +452,23 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     def load(cls, path: str | Path) -> TokenSVD:
         """Read a model that `save` wrote. It scores, folds in and explains; it is not for fitting again."""
         try:
+            with zipfile.ZipFile(path) as whole:
+                if (damaged := whole.testzip()) is not None:
+                    raise ValueError(f"{damaged} is damaged")
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(str(arrays["about"]))
             if about["format"] != "llmtok.TokenSVD/1":
-                raise KeyError(about["format"])
+                raise ValueError(about["format"])
+            model = cls._from_arrays(about, arrays)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise InputError(f"{path}: not a saved TokenSVD ({error})") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not a saved TokenSVD ({' '.join(str(error).split())})") from None
+        return model
+
+    @classmethod
+    def _from_arrays(cls, about, arrays):
         model = cls(embeddings=None, n_factors=about["n_factors"])
         for name in cls._ARRAYS:
             setattr(model, name, arrays[name])
@@ -425,39 +482,56 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
 
 def check_features(features: pd.DataFrame, name: str) -> None:
-    """Refuse item features that are no frame, hold values that are not finite, or name an item twice."""
+    """Refuse item features that are no frame of numbers, are not finite, or name an item twice."""
     if not isinstance(features, pd.DataFrame):
-        raise InputError(f"{name}: a DataFrame indexed by item_id is needed, and this is a {type(features).__name__}")
+        kind = type(features).__name__
+        raise InputError(f"{name}: a DataFrame indexed by item_id is needed, and this is a {kind}")
     if features.index.has_duplicates:
-        raise InputError(f"{name}: item {features.index[features.index.duplicated()][0]!r} is there twice")
-    finite = np.isfinite(features.to_numpy(dtype=float)).all(axis=1)
+        raise InputError(f"{name}: item {features.index[features.index.duplicated()][0]} is there twice")
+    try:
+        finite = np.isfinite(features.to_numpy(dtype=float)).all(axis=1)
+    except (ValueError, TypeError):
+        raise InputError(f"{name}: numbers are needed; make columns of words into one-hots first") from None
     if not finite.all():
-        raise InputError(f"{name}: item {features.index[~finite][0]!r} has values that are not finite "
-                         f"({(~finite).sum()} items in all); drop them or encode them again")
+        raise InputError(
+            f"{name}: item {features.index[~finite][0]} has values that are not finite "
+            f"({(~finite).sum()} items in all); drop them or encode them again"
+        )
+
+
+def _compress(rows, columns, values, n_rows):
+    """Sort ratings by row, then column, as a compressed sparse matrix has them; a pair may come twice."""
+    order = np.lexsort((columns, rows))
+    indptr = np.r_[0, np.cumsum(np.bincount(rows, minlength=n_rows))]
+    return indptr, columns[order], values[order]
 
 
 class _Side:
     """The users, or the items, while a model is being learned: what is believed of each, and the prior of all."""
 
-    def __init__(self, features, blocks, k, learn_from):
+    def __init__(self, features, blocks, k, rows, weights):
         n, d = features.shape
-        self.features, self.blocks, self.rows = features, [slice(0, 1), *blocks.values()], learn_from
+        self.features, self.blocks = features, [slice(0, 1), *blocks.values()]
+        self.rows, self.weights = rows, weights / weights.mean()  # the prior is learned from these
         self.W = np.zeros((d, k))
-        self.precision = np.full(k, 1.0)                     # lambda: how far from the prior mean one may be
-        self.block_precision = np.ones((len(self.blocks), 2))  # how large W may be, by block, for bias and factors
+        self.precision = np.full(k, 1.0)  # lambda: how far from the prior mean one may be
+        self.block_precision = np.ones(
+            (len(self.blocks), 2)
+        )  # how large W may be, by block, for bias and factors
         self.mean = np.zeros((n, k))
         self.cov = np.zeros((n, k, k))
 
     def update(self, compressed, other, mu, noise):
         """Every row's posterior, given the other side."""
-        self.mean, self.cov = _posterior(
+        self.mean, self.cov, self.error = _posterior(
             *compressed, other.mean, other.cov, self.features @ self.W, self.precision, mu, noise
         )
 
     def learn_prior(self):
-        """What the features say (a ridge regression for each column), and how far rows stray from it."""
+        """Learn what the features say (a ridge regression a column), and how far rows stray from it."""
         f, x, var = self.features[self.rows], self.mean[self.rows], self.cov[self.rows]
-        gram, target = f.T @ f, f.T @ x
+        weighted = f * self.weights[:, None]
+        gram, target = weighted.T @ f, weighted.T @ x
         size = np.repeat(self.block_precision, [b.stop - b.start for b in self.blocks], axis=0)
         spread = np.empty_like(self.W)
         for c in range(self.W.shape[1]):
@@ -473,53 +547,34 @@ class _Side:
 
 @numba.njit(cache=True, nogil=True)
 def _posterior(indptr, indices, ratings, other, other_cov, prior_mean, precision, mu, noise):
-    """Solve one small ridge regression a row; the other side's uncertainty acts as further regularisation."""
+    """Solve one small ridge regression a row; the other side's uncertainty acts as further regularisation.
+
+    Returns the mean and the covariance of each row, and the squared error that is expected under them, summed over
+    the ratings.
+    """
     n, k = prior_mean.shape
     mean, cov = np.empty((n, k)), np.empty((n, k, k))
-    z = np.empty(k)
+    error = 0.0
+    z, seen, target = np.empty(k), np.empty((k, k)), np.empty(k)
     for row in range(n):
-        matrix, right = np.diag(precision), precision * prior_mean[row]
+        seen[:], target[:] = 0.0, 0.0  # sums over the row's ratings of E[z z'] and E[z (r - mu - b)]
         for p in range(indptr[row], indptr[row + 1]):
             o = indices[p]
             z[:] = other[o]
             z[0] = 1.0  # the own bias enters with weight 1, the other's bias is subtracted from the rating
-            left = (ratings[p] - mu - other[o, 0]) / noise
-            for a in range(k):
-                right[a] += z[a] * left
-                for b in range(a + 1):
-                    matrix[a, b] += z[a] * z[b] / noise
-                if a > 0:
-                    right[a] -= other_cov[o, 0, a] / noise
-                    for b in range(1, a + 1):
-                        matrix[a, b] += other_cov[o, a, b] / noise
+            left = ratings[p] - mu - other[o, 0]
+            error += left * left + other_cov[o, 0, 0]
+            seen[0, 0] += 1.0
+            target[0] += left
+            for a in range(1, k):
+                target[a] += z[a] * left - other_cov[o, 0, a]
+                seen[a, 0] += z[a]
+                for b in range(1, a + 1):
+                    seen[a, b] += z[a] * z[b] + other_cov[o, a, b]
         for a in range(k):
             for b in range(a):
-                matrix[b, a] = matrix[a, b]
-        cov[row] = np.linalg.inv(matrix)
-        mean[row] = cov[row] @ right
-    return mean, cov
-
-
-@numba.njit(cache=True, nogil=True)
-def _expected_error(indptr, indices, ratings, users, users_cov, items, items_cov, mu):
-    """Return the mean squared error expected under what is believed of users and items."""
-    k = users.shape[1]
-    total = 0.0
-    zu, zi = np.empty(k), np.empty(k)
-    for u in range(len(indptr) - 1):
-        zu[:] = users[u]
-        zu[0] = 1.0
-        for p in range(indptr[u], indptr[u + 1]):
-            i = indices[p]
-            zi[:] = items[i]
-            zi[0] = 1.0
-            error = ratings[p] - mu - users[u, 0] - items[i, 0]
-            for a in range(1, k):
-                error -= zu[a] * zi[a]
-            total += error * error
-            for a in range(k):
-                for b in range(k):
-                    total += zi[a] * users_cov[u, a, b] * zi[b] + zu[a] * items_cov[i, a, b] * zu[b]
-                    if a > 0 and b > 0:
-                        total += users_cov[u, a, b] * items_cov[i, a, b]
-    return total / len(ratings)
+                seen[b, a] = seen[a, b]
+        cov[row] = np.linalg.inv(np.diag(precision) + seen / noise)
+        mean[row] = cov[row] @ (precision * prior_mean[row] + target / noise)
+        error += mean[row] @ (seen @ mean[row] - 2 * target) + np.sum(seen * cov[row])
+    return mean, cov, error

@@ -1,7 +1,7 @@
 """Embeddings in, LLM tokens out: centre, keep the k directions that matter, scale to unit length.
 
-An *LLM token* is, in the article this course answers, the short vector ``normalize(PCA(50)(BERT(text)))`` that
-stands for one item. It is not a word piece.
+An *LLM token* is, in the article this course answers, the short vector ``normalize(PCA(50)(BERT(text)))``
+that stands for one item. It is not a word piece.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, normalize
 from sklearn.random_projection import GaussianRandomProjection
 
+from llmtok.data import InputError
+
 
 def make_tokens(n_components: int = 50, *, reducer="pca", random_state: int = 0) -> Pipeline:
     """Make the transformer that turns embeddings into LLM tokens.
@@ -21,25 +23,30 @@ def make_tokens(n_components: int = 50, *, reducer="pca", random_state: int = 0)
     Parameters
     ----------
     n_components : int
-        Length k of a token; at most the width of the embeddings, and fewer than the items that it is fitted on.
+        Length k of a token; at most the width of the embeddings and the number of items it is fitted on.
     reducer : {"pca", "truncated_svd", "random"} or transformer
-        How the dimension is reduced. ``pca`` centres; ``truncated_svd`` is the same without centring; ``random``
-        is a random projection, the control that has learned nothing. Or any scikit-learn transformer, which
-        then brings its own size.
+        How the dimension is reduced. ``pca`` centres; ``truncated_svd`` is the same without centring;
+        ``random`` is a random projection, the control that has learned nothing. Or any scikit-learn
+        transformer, which then brings its own size.
     random_state : int
         Seed of the reducers that draw random numbers.
 
     Returns
     -------
     Pipeline
-        Steps ``reduce`` and ``normalize``; ``fit`` on training items, ``transform`` others; a DataFrame (n, d)
-        gives a DataFrame (n, k) with the same index. The reducer is at ``pipeline["reduce"]``.
+        Steps ``reduce`` and ``normalize``; ``fit`` on training items, ``transform`` others; gives a DataFrame
+        (n, k), with the same index where it is given one. The reducer is at ``pipeline["reduce"]``.
+
+    Raises
+    ------
+    InputError
+        The reducer is unknown.
 
     References
     ----------
     K. Pearson (1901). On lines and planes of closest fit to systems of points in space.
-    J. Mu and P. Viswanath (2018). All-but-the-Top: simple and effective postprocessing for word representations
-    (why centring matters). arXiv:1702.01417
+    J. Mu and P. Viswanath (2018). All-but-the-Top: simple and effective postprocessing for word
+    representations (why centring matters). arXiv:1702.01417
 
     Examples
     --------
@@ -56,7 +63,7 @@ def make_tokens(n_components: int = 50, *, reducer="pca", random_state: int = 0)
             "random": lambda: GaussianRandomProjection(n_components, random_state=random_state),
         }
         if reducer not in makers:
-            raise ValueError(f"unknown reducer {reducer!r}; there are {', '.join(makers)}, or any transformer")
+            raise InputError(f"unknown reducer {reducer!r}; there are {', '.join(makers)}, any transformer")
         reducer = makers[reducer]()
     tokens = Pipeline([("reduce", reducer), ("normalize", Normalizer())])
     return tokens.set_output(transform="pandas")
@@ -71,14 +78,19 @@ def behaviour_tokens(ratings: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFram
     Parameters
     ----------
     ratings : DataFrame
-        user_id, item_id, rating; items without a token are passed over.
+        user_id, item_id, rating. Items without a token are passed over, as if they had not been rated.
     tokens : DataFrame of shape (n_items, k)
         Item tokens, indexed by item_id.
 
     Returns
     -------
     DataFrame of shape (n_users, k)
-        Indexed by user_id.
+        Indexed by user_id; users none of whose items has a token are absent.
+
+    Raises
+    ------
+    InputError
+        No rated item has a token.
 
     Examples
     --------
@@ -87,7 +99,12 @@ def behaviour_tokens(ratings: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFram
     >>> behaviour_tokens(ratings, tokens).round(2).values.tolist()
     [[0.71, -0.71]]
     """
-    ratings = ratings[ratings["item_id"].isin(tokens.index)]
+    known = ratings["item_id"].isin(tokens.index)
+    if not known.any():
+        raise InputError(
+            "no rated item has a token; are the tokens indexed by item_id, with ids of the same type?"
+        )
+    ratings = ratings[known]
     users, user_ids = pd.factorize(ratings["user_id"], sort=True)
     weight = ratings["rating"].to_numpy() - ratings.groupby("user_id")["rating"].transform("mean").to_numpy()
     flat = np.bincount(users, np.abs(weight)) < 1e-9

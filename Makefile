@@ -1,0 +1,39 @@
+# Every target is `python -m llmtok ...` underneath, so that it works without make too (see README).
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: run test lab notebooks bench lint lock setup clean
+run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
+	$(BIN)/python -m llmtok run
+
+test: setup           ## every test
+	$(BIN)/python -m llmtok test
+
+lab: setup            ## JupyterLab on the first notebook
+	$(BIN)/python -m llmtok lab
+
+notebooks: setup      ## rerun the notebooks in place
+	$(BIN)/python -m llmtok notebooks
+
+bench: setup          ## speed and memory, as ratios
+	$(BIN)/python -m llmtok bench
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+setup: .venv/ready
+
+# The stamp is written last, so a set-up that was interrupted is done again.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+lock: setup           ## after a change of dependencies in pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --constraint constraints.txt --output-file requirements.lock pyproject.toml
+	sed -i 's/^torch==\([0-9.]*\)+cpu$$/torch==\1/' requirements.lock
+
+clean:
+	rm -rf .venv reports build dist *.egg-info

@@ -1,0 +1,34 @@
+"""Fixtures that several test files use. The first run encodes 9,066 texts; later ones have them cached."""
+
+import pandas as pd
+import pytest
+
+from llmtok import TextEncoder, load_dataset
+from llmtok.data import data_folder
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The bundled data."""
+    return load_dataset("movielens-small")
+
+
+@pytest.fixture(scope="session")
+def embeddings(data):
+    """Full-text embeddings of the bundled data, indexed by item_id."""
+    return TextEncoder(progress=False).transform(data.items.text)
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory):
+    """A folder with ratings.csv and items.csv: user 1 and the 150 most active, the 800 most rated films."""
+    source = data_folder() / "movielens-small"
+    ratings = pd.read_csv(source / "ratings.csv", dtype="str")
+    items = pd.read_csv(source / "items.csv", dtype="str", keep_default_na=False)
+    users = ["1", *ratings["user_id"].value_counts(sort=True).index[:150]]
+    films = ["1", *ratings["item_id"].value_counts(sort=True).index[:800]]
+    folder = tmp_path_factory.mktemp("movielens-tiny")
+    small = ratings[ratings["user_id"].isin(users) & ratings["item_id"].isin(films)]
+    small.to_csv(folder / "ratings.csv", index=False)
+    items[items["item_id"].isin(films)].to_csv(folder / "items.csv", index=False)
+    return folder

