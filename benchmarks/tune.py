@@ -42,7 +42,12 @@ def main() -> None:
     }
     # The tenth of a shuffled training set that serves for validation is the first of ten folds of it.
     inner = [next(split(train, 10, random_state=1)) for train, _ in split(data.ratings)]
-    found = {"command": "python benchmarks/tune.py", "data": data.name, "text": data.text_template, "budget": BUDGET}
+    found = {
+        "command": "python benchmarks/tune.py",
+        "data": data.name,
+        "text": data.text_template,
+        "budget": BUDGET,
+    }
     for name, (settings, make) in searches.items():
         assert len(settings) == BUDGET, "the same effort for every model"
         errors = {}

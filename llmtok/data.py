@@ -471,8 +471,9 @@ def load_dataset(
     ----------
     name : str
         ``movielens-small`` comes with the repository. ``movielens-100k``, ``movielens-1m`` and
-        ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned checksum, and kept. A
-        folder of your own with ``ratings.csv`` and ``items.csv`` is a name too.
+        ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned checksum, and kept (the
+        last needs about 6 GB of memory). A folder of your own with ``ratings.csv`` and ``items.csv`` is a name
+        too.
     text_template : str, optional
         How an item's text is made; by default title, year and genres, as far as the catalogue has them.
     progress : bool

@@ -522,10 +522,14 @@ class _Side:
         self.cov = np.zeros((n, k, k))
 
     def update(self, compressed, other, mu, noise):
-        """Every row's posterior, given the other side."""
-        self.mean, self.cov, self.error = _posterior(
-            *compressed, other.mean, other.cov, self.features @ self.W, self.precision, mu, noise
-        )
+        """Solve every row's ridge regression, given the other side."""
+        seen, target, error = _sum_ratings(*compressed, other.mean, other.cov, mu)
+        self.cov = np.linalg.inv(seen / noise + np.diag(self.precision))
+        right = self.precision * (self.features @ self.W) + target / noise
+        self.mean = (self.cov @ right[:, :, None])[:, :, 0]
+        # What is left of the squared error, summed over the ratings, under what is believed now.
+        fitted = (seen @ self.mean[:, :, None])[:, :, 0]
+        self.error = error + (self.mean * (fitted - 2 * target)).sum() + (seen * self.cov).sum()
 
     def learn_prior(self):
         """Learn what the features say (a ridge regression a column), and how far rows stray from it."""
@@ -546,35 +550,28 @@ class _Side:
 
 
 @numba.njit(cache=True, nogil=True)
-def _posterior(indptr, indices, ratings, other, other_cov, prior_mean, precision, mu, noise):
-    """Solve one small ridge regression a row; the other side's uncertainty acts as further regularisation.
+def _sum_ratings(indptr, indices, ratings, other, other_cov, mu):
+    """Sum what each row's ratings say: E[z z'], E[z y] and, over all rows, E[y y].
 
-    Returns the mean and the covariance of each row, and the squared error that is expected under them, summed over
-    the ratings.
+    `z` is (1, factors) of the other side and `y` the rating less the mean and the other's bias. The other side is not
+    known exactly: its covariance enters the sums, and acts as further regularisation.
     """
-    n, k = prior_mean.shape
-    mean, cov = np.empty((n, k)), np.empty((n, k, k))
-    error = 0.0
-    z, seen, target = np.empty(k), np.empty((k, k)), np.empty(k)
+    n, k = len(indptr) - 1, other.shape[1]
+    seen, target, squares = np.zeros((n, k, k)), np.zeros((n, k)), 0.0
     for row in range(n):
-        seen[:], target[:] = 0.0, 0.0  # sums over the row's ratings of E[z z'] and E[z (r - mu - b)]
+        matrix, right = seen[row], target[row]
         for p in range(indptr[row], indptr[row + 1]):
             o = indices[p]
-            z[:] = other[o]
-            z[0] = 1.0  # the own bias enters with weight 1, the other's bias is subtracted from the rating
-            left = ratings[p] - mu - other[o, 0]
-            error += left * left + other_cov[o, 0, 0]
-            seen[0, 0] += 1.0
-            target[0] += left
+            y = ratings[p] - mu - other[o, 0]
+            squares += y * y + other_cov[o, 0, 0]
+            matrix[0, 0] += 1.0
+            right[0] += y
             for a in range(1, k):
-                target[a] += z[a] * left - other_cov[o, 0, a]
-                seen[a, 0] += z[a]
+                right[a] += other[o, a] * y - other_cov[o, a, 0]
+                matrix[a, 0] += other[o, a]
                 for b in range(1, a + 1):
-                    seen[a, b] += z[a] * z[b] + other_cov[o, a, b]
+                    matrix[a, b] += other[o, a] * other[o, b] + other_cov[o, a, b]
         for a in range(k):
             for b in range(a):
-                seen[b, a] = seen[a, b]
-        cov[row] = np.linalg.inv(np.diag(precision) + seen / noise)
-        mean[row] = cov[row] @ (precision * prior_mean[row] + target / noise)
-        error += mean[row] @ (seen @ mean[row] - 2 * target) + np.sum(seen * cov[row])
-    return mean, cov, error
+                matrix[b, a] = matrix[a, b]
+    return seen, target, squares

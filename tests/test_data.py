@@ -1,6 +1,7 @@
 """Loading, downloading and cleaning: what comes out, what is counted, and what a wrong input is told."""
 
 import hashlib
+import logging
 import os
 import re
 import runpy
@@ -205,6 +206,13 @@ def test_cleaning_accounts_for_every_row_of_any_frame(seed):
     assert kept.rating.between(0.5, 5).all() and kept.item_id.isin(table.index).all()
     assert not kept.duplicated(["user_id", "item_id"]).any() and table.index.is_unique
     assert kept.item_id.value_counts().min() >= least_i
+
+
+def test_a_known_time_beats_a_missing_one():
+    rows = [(1, 1, 2.0, 5), (1, 1, 4.0, np.nan), (1, 1, 3.0, 4)]
+    ratings = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    kept, _, _ = clean(ratings, pd.DataFrame({"item_id": [1], "title": ["A"]}))
+    assert kept.rating.tolist() == [2.0]
 
 
 def test_without_times_the_later_row_counts():
@@ -427,6 +435,13 @@ def test_files_that_are_wrong(write, ratings, items, said):
         assert part in message, message
 
 
+def test_ratings_that_are_missing_or_infinite_are_counted(write):
+    own = load_csv(*write("user,item,rating\n1,1,4\n2,1,\n3,1,null\n4,1,inf\n"))
+    assert own.ratings.user_id.tolist() == [1]
+    dropped = own.cleaning.set_index("step").dropped
+    assert dropped["no user, item or rating"] == 2 and dropped["impossible rating: not a finite number"] == 1
+
+
 def test_not_utf8(write):
     paths = write("user,item,rating\n1,1,4\n", "item,title\n1,Amélie\n", encoding="latin-1")
     message = refused(load_csv, *paths)
@@ -520,9 +535,14 @@ def test_download_once(server, capsys):
 def test_download_leaves_the_settings_of_others_alone(server):
     import pooch
 
-    level = pooch.get_logger().level
-    refused(fetch, server.url)
-    assert pooch.get_logger().level == level
+    log = pooch.get_logger()
+    before = log.level
+    try:
+        log.setLevel("DEBUG")
+        refused(fetch, server.url)
+        assert log.level == logging.DEBUG
+    finally:
+        log.setLevel(before)
 
 
 @pytest.mark.parametrize(
@@ -611,14 +631,14 @@ ARCHIVES = {
         "ml-100k/u.item": "\n".join([
             u_item(1, "Toy Story (1995)", "Animation", "Children"),
             u_item(2, '"Misérables", Les (1995)', "Drama"),
-            u_item(267, "unknown", "unknown"), u_item(3, "NA (1990)", "Sci-Fi"),
+            u_item(267, "unknown", "unknown"), u_item(3, "NA", "Sci-Fi"),
         ]),
     },
     "movielens-1m": {
         "ml-1m/ratings.dat": "1::2::3::978300760\n2::1::5::978300761\n",
         "ml-1m/movies.dat": "1::Toy Story (1995)::Animation|Children's\n"
                             "2::Misérables: Les, \"x\" (1995)::Drama\n"
-                            "3::NA (1990)::Sci-Fi\n",
+                            "3::NA::Sci-Fi\n",
     },
     "movielens-32m": {
         "ml-32m/ratings.csv": "userId,movieId,rating,timestamp\n1,2,0.5,978300760\n2,1,5.0,978300761\n",
@@ -657,7 +677,7 @@ def test_movielens_100k(archive):
     ]
     assert loaded.items.text.to_dict() == {
         1: "Toy Story (1995). Animation, Children", 2: '"Misérables", Les (1995). Drama', 267: "",
-        3: "NA (1990). Sci-Fi",
+        3: "NA. Sci-Fi",
     }  # fmt: skip
     assert loaded.items.title[267] == "(no title)" and loaded.items.year.dtype == "Int64"
     assert_accounted(loaded.cleaning, ratings=(3, 3), items=(4, 4))

@@ -277,9 +277,9 @@ def test_unknown_user_gets_the_prior(svd):
     [
         (lambda m: m.explain(999, COLD[0]), "unknown user 999"),
         (lambda m: m.explain(1, 100_000), "unknown item 100000"),
-        (lambda m: m.fold_in(pd.Series([5.0], index=[100_000])), "unknown items: 100000"),
-        (lambda m: m.explain(pd.Series([5.0], index=[100_000]), COLD[0]), "unknown items: 100000"),
-        (lambda m: m.score(pd.Series([np.nan], index=COLD[:1])), "not a finite number"),
+        (lambda m: m.fold_in(pd.Series([5.0], index=[100_000])), "unknown items.*: 100000"),
+        (lambda m: m.explain(pd.Series([5.0], index=[100_000]), COLD[0]), "unknown items.*: 100000"),
+        (lambda m: m.score(pd.Series([np.nan], index=COLD[:1])), "a rating is not a finite number"),
     ],
 )
 def test_what_is_unknown_is_refused(svd, call, words):
@@ -314,7 +314,7 @@ def with_nan():
         (lambda: TokenSVD(EMBEDDINGS, **SMALL, side={"year": EMBEDDINGS[0]}), "year: a DataFrame .* Series"),
         (
             lambda: TokenSVD(EMBEDDINGS, **SMALL, side={"genre": EMBEDDINGS.astype(str) + "x"}),
-            "genre: numbers",
+            "genre: numbers are needed",
         ),
         (lambda: TokenSVD(EMBEDDINGS, **SMALL, side={"text": EMBEDDINGS}), "side: the block 'text'"),
     ],

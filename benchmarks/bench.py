@@ -1,0 +1,154 @@
+"""Speed and memory, as ratios within one run: `make bench`. Writes benchmarks/RESULTS.md.
+
+Rivals run in turn with ours (A B A B ...) and the median of the ratios is quoted, so that a machine whose speed drifts
+does not decide. Limits live here and in no test: a test that fails because a machine was busy teaches nobody anything.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import surprise
+import torch
+from sentence_transformers import SentenceTransformer
+
+from llmtok import TextEncoder, TokenSVD, load_dataset
+from llmtok.encode import checkpoint
+from llmtok.evaluation import split
+from llmtok.recommend import to_trainset
+
+HERE = Path(__file__).parent
+SPIN = "while True: sum(range(100_000))"
+ROWS: list[tuple[str, str, str]] = []
+
+
+def row(what: str, measured: str, goal: str) -> None:
+    """Keep one line of the table, and show it."""
+    ROWS.append((what, measured, goal))
+    print(f"{what:<75} {measured:>16}   goal: {goal}", flush=True)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def ratio(ours: Callable[[], object], rival: Callable[[], object], pairs: int = 3) -> float:
+    """Median over pairs of how many times longer the rival takes."""
+    return statistics.median(seconds(rival) / seconds(ours) for _ in range(pairs))
+
+
+def encoding(texts) -> None:
+    """Ours against sentence-transformers, on an idle machine and beside a process that keeps one core busy."""
+    rival = SentenceTransformer(str(checkpoint()[0]), device="cpu")
+
+    def ours_with(n):
+        encoder = TextEncoder(n_threads=n, cache_dir=False, progress=False)
+        return lambda: encoder.fit_transform(texts)
+
+    def rival_with(n):
+        def encode():
+            torch.set_num_threads(n)
+            rival.encode(texts.tolist(), batch_size=32, show_progress_bar=False, normalize_embeddings=False)
+
+        return encode
+
+    ours_with(1)()
+    for n in sorted({1, joblib.cpu_count()}):
+        measured = ratio(ours_with(n), rival_with(n))
+        row(f"encoding, sentence-transformers' time / ours, {n} thread(s)", f"{measured:.2f}", "at least 1.4")
+    n = joblib.cpu_count()
+    alone = statistics.median(seconds(ours_with(n)) for _ in range(3))
+    spinner = subprocess.Popen([sys.executable, "-c", SPIN])
+    try:
+        busy = statistics.median(seconds(ours_with(n)) for _ in range(3))
+        against = ratio(ours_with(n), rival_with(n))
+    finally:
+        spinner.kill()
+    row(
+        f"encoding, {n} threads beside a busy core: time / time alone",
+        f"{busy / alone:.2f}",
+        f"less than {n}",
+    )
+    row("encoding beside a busy core, sentence-transformers' time / ours", f"{against:.2f}", "at least 1.4")
+    with tempfile.TemporaryDirectory() as folder:
+        cached = TextEncoder(cache_dir=folder, progress=False)
+        cold = seconds(lambda: cached.fit_transform(texts))
+        warm = statistics.median(seconds(lambda: cached.fit_transform(texts)) for _ in range(5))
+    row("encoding, first time / from the cache", f"{cold / warm:.0f}", "at least 100")
+
+
+def fitting(data, embeddings) -> None:
+    """`TokenSVD.fit` against Surprise's SVD at its tuned setting, on the course's first fold."""
+    setting = json.loads((HERE / "tuned.json").read_text())["SVD"]["setting"]
+    trainset = to_trainset(next(split(data.ratings))[0])
+    TokenSVD(embeddings, n_epochs=1).fit(trainset)  # compiled now
+    measured = ratio(
+        lambda: TokenSVD(embeddings).fit(trainset),
+        lambda: surprise.SVD(**setting).fit(trainset),
+        pairs=5,
+    )
+    row("fit, tuned Surprise SVD's time / TokenSVD's", f"{measured:.2f}", "at least 1")
+
+
+def notebooks() -> None:
+    """Peak memory of each notebook's kernel, and the time of the main job, cold and warm."""
+    code = (
+        "import resource, sys, pathlib; from llmtok.report import execute;"
+        "done = execute(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}, progress=False);"
+        "assert done['state'] == 'ok', done; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "LLMTOK_CACHE": folder}
+        run = [sys.executable, "-m", "llmtok", "run", "--out", f"{folder}/reports/course"]
+        for name, goal in (("cold", "less than 6"), ("warm", "less than 3")):
+            minutes = (
+                seconds(lambda: subprocess.run(run, check=True, env=environment, stdout=subprocess.DEVNULL))
+                / 60
+            )
+            row(f"the main job, {name} cache, minutes", f"{minutes:.1f}", goal)
+        for path in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
+            command = [sys.executable, "-c", code, str(path), f"{folder}/out.ipynb"]
+            done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+            peak = int(done.stdout.split()[-1]) / 1024**2
+            row(f"peak memory of {path.stem}, GB", f"{peak:.2f}", "less than 1.2")
+
+
+def main() -> None:
+    """Measure everything and write the table."""
+    data = load_dataset("movielens-small")
+    encoding(data.items["text"])
+    fitting(data, TextEncoder(progress=False).fit_transform(data.items["text"]))
+    notebooks()
+    packages = ["torch", "transformers", "sentence-transformers", "scikit-surprise", "numpy", "numba"]
+    about = ", ".join(f"{name} {version(name)}" for name in packages)
+    lines = [
+        "# Speed and memory",
+        "",
+        f"Written by `make bench`; Python {platform.python_version()}, {joblib.cpu_count()} cores; {about}.",
+        "",
+        "| what | measured | goal |",
+        "|---|--:|---|",
+        *(f"| {what} | {measured} | {goal} |" for what, measured, goal in ROWS),
+        "",
+    ]
+    (HERE / "RESULTS.md").write_text("\n".join(lines))
+    print(
+        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.1f} GB"
+    )
+
+
+if __name__ == "__main__":
+    main()
