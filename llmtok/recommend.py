@@ -9,8 +9,6 @@ is the prior, behaviour is the evidence: an item nobody has rated *is* its prior
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -212,6 +210,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         self
         """
         check_features(self.embeddings, "embeddings")
+        if self.n_factors < 1 or self.n_epochs < 1:
+            raise InputError(f"n_factors={self.n_factors}, n_epochs={self.n_epochs}: each must be 1 or more")
         trainset = train if isinstance(train, surprise.Trainset) else to_trainset(train)
         surprise.AlgoBase.fit(self, trainset)
         users, inner_items, ratings = np.array(list(trainset.all_ratings())).T
@@ -222,13 +222,13 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         self._inner = self.item_ids.get_indexer(raw_items)  # Surprise's inner item id -> row of item_ids
         self._unknown = {f"UKN__{raw}": row for row, raw in enumerate(self.item_ids)}
         self.rating_scale_ = tuple(float(x) for x in trainset.rating_scale)
-        self._features = self._make_features(raw_items)
         users, items = users.astype(int), self._inner[inner_items.astype(int)]
         self._by_user = _compress(users, items, ratings, len(self.user_ids))
         self._by_item = _compress(items, users, ratings, len(self.item_ids))
         with threadpool_limits(
             1, user_api="blas"
         ):  # the matrices are small: threads would only wait for each other
+            self._features = self._make_features(raw_items)
             self._learn(trainset.global_mean, np.unique(items))
         return self
 
@@ -253,8 +253,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         known = self.embeddings.index.intersection(raw_items)
         if len(known) == 0:
             raise InputError(
-                f"no rated item has an embedding: ratings have item_id like {raw_items[0]!r}, the "
-                f"embeddings like {self.embeddings.index[0]!r}"
+                f"no rated item has an embedding: ratings have item_id like '{raw_items[0]}', the "
+                f"embeddings like '{self.embeddings.index[0]}'"
             )
         if isinstance(self.reducer, str):
             if self.reducer != "passthrough":
@@ -440,13 +440,13 @@ class TokenSVD(Recommender, surprise.AlgoBase):
             "blocks": {name: [s.start, s.stop] for name, s in self.blocks_.items()},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
+        part = path.with_name(path.name + ".part")
+        try:
+            with part.open("wb") as file:
                 np.savez(file, about=np.array(json.dumps(about)), **arrays)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenSVD:
@@ -486,6 +486,8 @@ def check_features(features: pd.DataFrame, name: str) -> None:
     if not isinstance(features, pd.DataFrame):
         kind = type(features).__name__
         raise InputError(f"{name}: a DataFrame indexed by item_id is needed, and this is a {kind}")
+    if features.empty:
+        raise InputError(f"{name}: the frame is empty")
     if features.index.has_duplicates:
         raise InputError(f"{name}: item {features.index[features.index.duplicated()][0]} is there twice")
     try:

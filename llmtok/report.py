@@ -121,15 +121,17 @@ def _execute_cells(document: nbformat.NotebookNode, folder: Path, *, progress: b
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from tqdm.auto import tqdm
 
+    quiet = logging.getLogger("llmtok.kernel")  # what went wrong is in what we return
+    quiet.setLevel(logging.CRITICAL)
     client = NotebookClient(
         document,
+        log=quiet,
         timeout=3600,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         coalesce_streams=True,
         extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # else each kernel warns that it talks over TCP
     )
-    client.log.setLevel(logging.CRITICAL)
     code = {index: cell for index, cell in enumerate(document.cells) if cell.cell_type == "code"}
     for cell in code.values():
         cell.outputs, cell.execution_count = [], None
