@@ -186,7 +186,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     [4]
     """
 
-    def __init__(self, embeddings, reducer=None, n_factors=10, n_epochs=30, side=None, random_state=0):
+    def __init__(self, embeddings, reducer=None, n_factors=10, n_epochs=20, side=None, random_state=0):
         surprise.AlgoBase.__init__(self)
         self.embeddings = embeddings
         self.reducer = reducer
