@@ -1,7 +1,9 @@
 """What the repository promises of itself: one version, one set of pins, a Binder that builds."""
 
+import base64
 import doctest
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -180,3 +182,32 @@ def test_import_costs_nothing():
     heavy = "{'torch', 'surprise', 'pandas', 'sklearn', 'transformers', 'numba', 'matplotlib'}"
     code = f"import sys, llmtok, llmtok.plots; sys.exit(bool({heavy} & set(sys.modules)))"
     run(sys.executable, "-c", code)
+
+
+# --- what the README claims ---
+
+
+def outputs(stem):
+    """Everything that a notebook shows, as text, and its pictures."""
+    cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    text = "\n".join("".join(d.get(kind, "")) for d in data for kind in ("text/plain", "text/markdown"))
+    return text, ["".join(d["image/png"]) for d in data if "image/png" in d]
+
+
+def test_numbers_in_the_readme_are_in_the_notebooks():
+    """Each finding names its notebooks; each of its three-figure numbers stands in one of them."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    findings = re.findall(r"^\d\. .*?(?=^\d\. |^!)", readme, flags=re.MULTILINE | re.DOTALL)
+    assert len(findings) >= 4
+    for finding in findings:
+        shown = "\n".join(outputs(stem)[0] for stem in re.findall(r"notebooks/(\w+)\.ipynb", finding))
+        numbers = re.findall(r"(?<![\d.])\.\d{3}\b|\d\.\d %", finding)
+        assert numbers, finding
+        for number in numbers:
+            assert number.replace(" %", "%") in shown, f"{number} of {finding!r} is in none of its notebooks"
+
+
+def test_picture_in_the_readme_is_the_reports():
+    picture = base64.b64encode((ROOT / "docs" / "gain.png").read_bytes()).decode()
+    assert picture in [shown.replace("\n", "") for shown in outputs("report")[1]]
