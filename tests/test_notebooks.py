@@ -27,7 +27,7 @@ EXPECTED = ["00_start_here", *COURSE, REPORT]
 CHECKED = {
     "00_start_here": 21,
     "01_collect_data": 46,
-    "02_encode_with_bert": 28,
+    "02_encode_with_bert": 32,
     "03_generate_tokens": 45,
     "04_recommend_with_svd": 52,
     "05_evaluate": 42,
