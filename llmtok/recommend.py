@@ -169,7 +169,9 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     Notes
     -----
-    The fit ends on the users, so ``fold_in`` of a user's own training ratings gives exactly the stored user.
+    The fit ends on the users, so ``fold_in`` of a user's own training ratings gives exactly the stored user. When
+    ``W`` is learned, an item counts by its number of ratings to the power ``weight_power``; one half was chosen on
+    validation data (``benchmarks/tune.py``).
 
     References
     ----------
@@ -185,6 +187,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     >>> svd.recommend(1, n=1).index.tolist()  # nobody rated item 4; its text is like item 1's
     [4]
     """
+
+    weight_power = 0.5
 
     def __init__(self, embeddings, reducer=None, n_factors=10, n_epochs=20, side=None, random_state=0):
         surprise.AlgoBase.__init__(self)
@@ -225,9 +229,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         users, items = users.astype(int), self._inner[inner_items.astype(int)]
         self._by_user = _compress(users, items, ratings, len(self.user_ids))
         self._by_item = _compress(items, users, ratings, len(self.item_ids))
-        with threadpool_limits(
-            1, user_api="blas"
-        ):  # the matrices are small: threads would only wait for each other
+        # The matrices are small: several threads would only wait for each other.
+        with threadpool_limits(1, user_api="blas"):
             self._features = self._make_features(raw_items)
             self._learn(trainset.global_mean, np.unique(items))
         return self
@@ -282,7 +285,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         rng = np.random.default_rng(self.random_state)
         # An item counts by the square root of its ratings when it is learned what features say: between each item
         # once, where the many with one rating drown the rest, and each rating once, where a few hits do.
-        items = _Side(features, self.blocks_, k, rows=rated, weights=np.sqrt(counts[rated]))
+        weights = counts[rated].astype(float) ** self.weight_power
+        items = _Side(features, self.blocks_, k, rows=rated, weights=weights)
         users = _Side(history, self.blocks_, k, rows=np.arange(len(history)), weights=np.ones(len(history)))
         users.mean[:, 1:] = rng.normal(scale=0.1, size=(len(users.mean), k - 1))
         self.noise_ = float(np.var(self._by_user[2])) or 1e-6

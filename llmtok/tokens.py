@@ -70,7 +70,7 @@ def make_tokens(n_components: int = 50, *, reducer="pca", random_state: int = 0)
 
 
 def behaviour_tokens(ratings: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFrame:
-    """Encode what each user did: a weighted mean of the tokens of the items they rated, at unit length.
+    """Encode what each user did: a weighted sum of the tokens of the items they rated, at unit length.
 
     The weight of an item is its rating less the user's own mean rating, so liked items pull and disliked ones
     push. A user whose ratings are all equal has told us only what they chose: then each item weighs the same.
