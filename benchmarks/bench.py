@@ -1,4 +1,7 @@
-"""Speed and memory, as ratios within one run: `make bench`. Writes benchmarks/RESULTS.md.
+"""Speed and memory, as ratios within one run: `make bench`. Writes benchmarks/results.json and RESULTS.md.
+
+`python benchmarks/bench.py encoding` measures one section again and keeps the others; there are encoding, fitting and
+notebooks.
 
 Rivals run in turn with ours (A B A B ...) and the median of the ratios is quoted, so that a machine whose speed drifts
 does not decide. Limits live here and in no test: a test that fails because a machine was busy teaches nobody anything.
@@ -7,7 +10,6 @@ does not decide. Limits live here and in no test: a test that fails because a ma
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from llmtok.recommend import to_trainset
 
 HERE = Path(__file__).parent
 SPIN = "while True: sum(range(100_000))"
-ROWS: list[tuple[str, str, str]] = []
+ROWS: list[tuple[str, str, str]] = []  # of the section that is being measured
 
 
 def row(what: str, measured: str, goal: str) -> None:
@@ -50,9 +52,12 @@ def ratio(ours: Callable[[], object], rival: Callable[[], object], pairs: int = 
     return statistics.median(seconds(rival) / seconds(ours) for _ in range(pairs))
 
 
-def encoding(texts) -> None:
-    """Ours against sentence-transformers, on an idle machine and beside a process that keeps one core busy."""
-    rival = SentenceTransformer(str(checkpoint()[0]), device="cpu")
+def encoding(data) -> None:
+    """Measure ours against sentence-transformers, idle and beside a process that keeps one core busy.
+
+    Both start from the checkpoint on disk and end with the vectors.
+    """
+    texts = data.items["text"].sample(2000, random_state=0)
 
     def ours_with(n):
         encoder = TextEncoder(n_threads=n, cache_dir=False, progress=False)
@@ -61,6 +66,7 @@ def encoding(texts) -> None:
     def rival_with(n):
         def encode():
             torch.set_num_threads(n)
+            rival = SentenceTransformer(str(checkpoint()[0]), device="cpu")
             rival.encode(texts.tolist(), batch_size=32, show_progress_bar=False, normalize_embeddings=False)
 
         return encode
@@ -90,8 +96,9 @@ def encoding(texts) -> None:
     row("encoding, first time / from the cache", f"{cold / warm:.0f}", "at least 100")
 
 
-def fitting(data, embeddings) -> None:
-    """`TokenSVD.fit` against Surprise's SVD at its tuned setting, on the course's first fold."""
+def fitting(data) -> None:
+    """Measure `TokenSVD.fit` against Surprise's SVD at its tuned setting, on the course's first fold."""
+    embeddings = TextEncoder(progress=False).fit_transform(data.items["text"])
     setting = json.loads((HERE / "tuned.json").read_text())["SVD"]["setting"]
     trainset = to_trainset(next(split(data.ratings))[0])
     TokenSVD(embeddings, n_epochs=1).fit(trainset)  # compiled now
@@ -103,8 +110,8 @@ def fitting(data, embeddings) -> None:
     row("fit, tuned Surprise SVD's time / TokenSVD's", f"{measured:.2f}", "at least 1")
 
 
-def notebooks() -> None:
-    """Peak memory of each notebook's kernel, and the time of the main job, cold and warm."""
+def notebooks(data) -> None:
+    """Measure the peak memory of each notebook's kernel, and the time of the main job, cold and warm."""
     code = (
         "import resource, sys, pathlib; from llmtok.report import execute;"
         "done = execute(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}, progress=False);"
@@ -126,29 +133,35 @@ def notebooks() -> None:
             row(f"peak memory of {path.stem}, GB", f"{peak:.2f}", "less than 1.2")
 
 
-def main() -> None:
-    """Measure everything and write the table."""
-    data = load_dataset("movielens-small")
-    encoding(data.items["text"].sample(3000, random_state=0))
-    fitting(data, TextEncoder(progress=False).fit_transform(data.items["text"]))
-    notebooks()
+def main(names: list[str]) -> None:
+    """Measure the named sections, or all, and write the table."""
+    sections = {f.__name__: f for f in (encoding, fitting, notebooks)}
+    path = HERE / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
     packages = ["torch", "transformers", "sentence-transformers", "scikit-surprise", "numpy", "numba"]
-    about = ", ".join(f"{name} {version(name)}" for name in packages)
+    data = load_dataset("movielens-small")
+    for name in names or sections:
+        ROWS.clear()
+        sections[name](data)
+        results[name] = {
+            "python": platform.python_version(),
+            "cores": joblib.cpu_count(),
+            "versions": {package: version(package) for package in packages},
+            "rows": list(ROWS),
+        }
+        path.write_text(json.dumps(results, indent=2) + "\n")
     lines = [
         "# Speed and memory",
         "",
-        f"Written by `make bench`; Python {platform.python_version()}, {joblib.cpu_count()} cores; {about}.",
-        "",
-        "| what | measured | goal |",
-        "|---|--:|---|",
-        *(f"| {what} | {measured} | {goal} |" for what, measured, goal in ROWS),
-        "",
+        "Written by `make bench`; every ratio comes from one run, rivals in turn with ours.",
     ]
-    (HERE / "RESULTS.md").write_text("\n".join(lines))
-    print(
-        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.1f} GB"
-    )
+    for name, section in results.items():
+        about = ", ".join(f"{package} {number}" for package, number in section["versions"].items())
+        lines += ["", f"## {name.capitalize()}", "", "| what | measured | goal |", "|---|--:|---|"]
+        lines += [f"| {what} | {measured} | {goal} |" for what, measured, goal in section["rows"]]
+        lines += ["", f"Python {section['python']}, {section['cores']} cores, {about}."]
+    (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

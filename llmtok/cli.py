@@ -57,13 +57,13 @@ def run(
     raise typer.Exit(130 if status["state"] == "stopped" else 1)
 
 
-@app.command()
-def lab() -> None:
-    """Open JupyterLab on the first notebook."""
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab on the first notebook. Further arguments go to JupyterLab."""
     from llmtok.report import notebooks_folder
 
     start = "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
-    _hand_over("-m", "jupyterlab", f"--notebook-dir={notebooks_folder().parent}", start)
+    _hand_over("-m", "jupyterlab", f"--notebook-dir={notebooks_folder().parent}", start, *context.args)
 
 
 @app.command()
