@@ -8,6 +8,7 @@ is the prior, behaviour is the evidence: an item nobody has rated *is* its prior
 
 from __future__ import annotations
 
+import functools
 import json
 import zipfile
 from pathlib import Path
@@ -18,10 +19,15 @@ import pandas as pd
 import scipy.sparse as sp
 import surprise
 from sklearn.base import clone
+from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from llmtok.data import InputError
 from llmtok.tokens import make_tokens
+
+TRUST_PRIOR = 50.0  # a user, or an item, is of average trust until about so many ratings say something else
+HISTORY_PRIOR = 5.0  # how many typical items join what a user rated
+TRUST_ROUNDS = 5  # of solving a user and seeing how well the solution fits
 
 
 class Recommender:
@@ -122,6 +128,23 @@ def to_trainset(ratings: pd.DataFrame) -> surprise.Trainset:
 
 def to_surprise(ratings: pd.DataFrame) -> surprise.Dataset:
     """Make Surprise's `Dataset`, for its `cross_validate` and `GridSearchCV`; the ratings give the scale."""
+    check_ratings(ratings)
+    reader = surprise.Reader(rating_scale=(ratings["rating"].min(), ratings["rating"].max()))
+    return surprise.Dataset.load_from_df(ratings[["user_id", "item_id", "rating"]], reader)
+
+
+def from_trainset(trainset: surprise.Trainset) -> pd.DataFrame:
+    """Make a frame with user_id, item_id and rating from Surprise's `Trainset`, users in its own order."""
+    users, items, ratings = zip(*trainset.all_ratings(), strict=True)
+    raw_users = pd.Index([trainset.to_raw_uid(u) for u in trainset.all_users()])
+    raw_items = pd.Index([trainset.to_raw_iid(i) for i in trainset.all_items()])
+    return pd.DataFrame(
+        {"user_id": raw_users[list(users)], "item_id": raw_items[list(items)], "rating": ratings}
+    )
+
+
+def check_ratings(ratings: pd.DataFrame) -> None:
+    """Refuse ratings that lack a column, are none, or are not finite numbers."""
     missing = {"user_id", "item_id", "rating"} - set(ratings.columns)
     if missing:
         raise InputError(
@@ -129,18 +152,17 @@ def to_surprise(ratings: pd.DataFrame) -> surprise.Dataset:
         )
     if len(ratings) == 0 or not np.isfinite(ratings["rating"]).all():
         raise InputError("ratings: there is none, or one is not a finite number; clean them first")
-    reader = surprise.Reader(rating_scale=(ratings["rating"].min(), ratings["rating"].max()))
-    return surprise.Dataset.load_from_df(ratings[["user_id", "item_id", "rating"]], reader)
 
 
 class TokenSVD(Recommender, surprise.AlgoBase):
     """Matrix factorisation whose prior is what the text says.
 
-    ``r = mu + b_u + b_i + p_u . q_i + noise``. With ``f_i`` the item's features (1, its token, its side blocks),
-    ``(b_i, q_i) ~ N(W f_i, diag(1 / lambda))``; with ``h_u`` the mean of the features of what the user rated,
-    ``(b_u, p_u) ~ N(V h_u, diag(1 / kappa))``. Given the items, a user is one small ridge regression, and the other
-    way round; the fit takes turns (variational Bayes: the uncertainty of each side is carried into the other's
-    equations). The variances and the noise are learned on the way, so there is no regularisation to search for.
+    ``r = mu + b_u + b_i + p_u . q_i + noise``. With ``f_i`` the item's features (1, its token, its side blocks, its
+    audience), ``(b_i, q_i) ~ N(W f_i, diag(1 / lambda))``; with ``h_u`` the mean of the features of what the user
+    rated, ``(b_u, p_u) ~ N(V h_u, diag(1 / kappa))``. Given the items, a user is one small ridge regression, and the
+    other way round; the fit takes turns (variational Bayes: the uncertainty of each side is carried into the other's
+    equations). The variances are learned on the way, so there is no regularisation to search for; and so is how far
+    the ratings of each user and of each item can be trusted.
 
     Parameters
     ----------
@@ -155,6 +177,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         Rounds of updates.
     side : dict of str to DataFrame, optional
         Further item features, one named block each with a variance of its own; indexed by item_id.
+    n_audience : int
+        Length of an item's audience vector, which says who rated it, not how; 0 leaves it out.
     random_state : int
         Seed of the factors' first values.
 
@@ -163,20 +187,31 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     item_ids : Index
         Every item that can be scored: those of `embeddings`, then those that have ratings only.
     W_ : ndarray of shape (n_features, 1 + n_factors)
-        What the features say of bias and factors.
+        What the features, without the audience, say of bias and factors: the prior of an item without ratings.
     item_factors_, user_factors_ : ndarray of shape (n, 1 + n_factors)
         Bias first. Factors may rotate from run to run; look at `user_token` instead.
+    item_trust_, user_trust_ : ndarray of shape (n,)
+        How far ratings can be trusted: the common variance of the noise over the row's own.
 
     Notes
     -----
+    An item without ratings has no audience, and a count of nought would be extrapolated. So its prior is learned
+    apart, at the end of the fit, from the features that it has: one model for known and for new items. A prediction
+    is of the rating that a user would give *if they rated the item*, and people rate what suits them: as far as the
+    features do not tell, a new item is taken to suit its rater as the items of their history do.
+
     The fit ends on the users, so ``fold_in`` of a user's own training ratings gives exactly the stored user. When
-    ``W`` is learned, an item counts by its number of ratings to the power ``weight_power``; one half was chosen on
-    validation data (``benchmarks/tune.py``).
+    a prior is learned, an item counts by its number of ratings to the power ``weight_power``, chosen on validation
+    data (``benchmarks/tune.py``).
 
     References
     ----------
     D. Agarwal and B.-C. Chen (2009). Regression-based latent factor models. KDD. doi:10.1145/1557019.1557029
     Y. J. Lim and Y. W. Teh (2007). Variational Bayesian approach to movie rating prediction. KDD Cup.
+    B. Lakshminarayanan, G. Bouchard and C. Archambeau (2011). Robust Bayesian matrix factorisation. AISTATS (the
+    noise of each row).
+    Y. Koren (2008). Factorization meets the neighborhood. KDD. doi:10.1145/1401890.1401944 (what was rated says
+    something, apart from how).
 
     Examples
     --------
@@ -188,15 +223,25 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     [4]
     """
 
-    weight_power = 0.5
+    weight_power = 0.75
 
-    def __init__(self, embeddings, reducer=None, n_factors=10, n_epochs=20, side=None, random_state=0):
+    def __init__(
+        self,
+        embeddings,
+        reducer=None,
+        n_factors=10,
+        n_epochs=20,
+        side=None,
+        n_audience=50,
+        random_state=0,
+    ):
         surprise.AlgoBase.__init__(self)
         self.embeddings = embeddings
         self.reducer = reducer
         self.n_factors = n_factors
         self.n_epochs = n_epochs
         self.side = side
+        self.n_audience = n_audience
         self.random_state = random_state
 
     # --- learning ---
@@ -214,42 +259,61 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         self
         """
         check_features(self.embeddings, "embeddings")
-        if self.n_factors < 1 or self.n_epochs < 1:
-            raise InputError(f"n_factors={self.n_factors}, n_epochs={self.n_epochs}: each must be 1 or more")
-        trainset = train if isinstance(train, surprise.Trainset) else to_trainset(train)
-        surprise.AlgoBase.fit(self, trainset)
-        users, inner_items, ratings = np.array(list(trainset.all_ratings())).T
-        raw_items = pd.Index([trainset.to_raw_iid(i) for i in trainset.all_items()])
-        self.user_ids = pd.Index([trainset.to_raw_uid(u) for u in trainset.all_users()], name="user_id")
+        if self.n_factors < 1 or self.n_epochs < 1 or self.n_audience < 0:
+            raise InputError(
+                f"n_factors={self.n_factors}, n_epochs={self.n_epochs}, n_audience={self.n_audience}: the first two "
+                "must be 1 or more, the third 0 or more"
+            )
+        for cached in ("trainset", "_surprise_rows"):  # of an earlier fit
+            self.__dict__.pop(cached, None)
+        if isinstance(train, surprise.Trainset):
+            surprise.AlgoBase.fit(self, train)
+            train = from_trainset(train)
+        else:
+            check_ratings(train)
+        users, self.user_ids = pd.factorize(train["user_id"])
+        raw_items = pd.Index(train["item_id"].unique())
+        self.user_ids = pd.Index(self.user_ids, name="user_id")
         without = raw_items.difference(self.embeddings.index)
         self.item_ids = self.embeddings.index.append(without).rename("item_id")
-        self._inner = self.item_ids.get_indexer(raw_items)  # Surprise's inner item id -> row of item_ids
-        self._unknown = {f"UKN__{raw}": row for row, raw in enumerate(self.item_ids)}
-        self.rating_scale_ = tuple(float(x) for x in trainset.rating_scale)
-        users, items = users.astype(int), self._inner[inner_items.astype(int)]
+        items, ratings = self.item_ids.get_indexer(train["item_id"]), train["rating"].to_numpy(dtype=float)
+        self.rating_scale_ = (float(ratings.min()), float(ratings.max()))
         self._by_user = _compress(users, items, ratings, len(self.user_ids))
         self._by_item = _compress(items, users, ratings, len(self.item_ids))
         # The matrices are small: several threads would only wait for each other.
         with threadpool_limits(1, user_api="blas"):
             self._features = self._make_features(raw_items)
-            self._learn(trainset.global_mean, np.unique(items))
+            self._learn(ratings.mean(), np.unique(items))
         return self
 
+    @functools.cached_property
+    def trainset(self):
+        """Surprise's training set, made when its own methods ask for it."""
+        users = np.repeat(self.user_ids, np.diff(self._by_user[0]))
+        frame = pd.DataFrame({"user_id": users, "item_id": self.item_ids[self._by_user[1]]})
+        return to_trainset(frame.assign(rating=self._by_user[2]))
+
     def _make_features(self, raw_items):
-        """Stack (1, token, side blocks) for every item; remember which columns are which block."""
+        """Stack (1, token, side blocks, audience) for every item; remember which columns are which block."""
         side = self.side or {}
-        if "text" in side:
-            raise InputError("side: the block 'text' is the embeddings' own; give yours another name")
+        for name, whose in (("text", "the embeddings'"), ("audience", "the ratings'")):
+            if name in side:
+                raise InputError(f"side: the block '{name}' is {whose} own; give yours another name")
         for name, block in side.items():
             check_features(block, name)
         blocks = {"text": self._tokens(raw_items), **side}
-        columns, self.blocks_ = [np.ones((len(self.item_ids), 1))], {}
-        start = 1
-        for name, block in blocks.items():
-            values = block.reindex(self.item_ids).fillna(0.0).to_numpy(dtype=float)
-            columns.append(values)
-            self.blocks_[name] = slice(start, start + values.shape[1])
-            start += values.shape[1]
+        columns = [np.ones((len(self.item_ids), 1))]
+        columns += [
+            block.reindex(self.item_ids).fillna(0.0).to_numpy(dtype=float) for block in blocks.values()
+        ]
+        names = list(blocks)
+        if (n := min(self.n_audience, len(self.user_ids) - 1, len(raw_items) - 1)) > 0:
+            columns.append(_audience(*self._by_user[:2], len(self.item_ids), n))
+            names.append("audience")
+        ends = np.cumsum([c.shape[1] for c in columns])
+        self.blocks_ = {
+            name: slice(int(a), int(b)) for name, a, b in zip(names, ends[:-1], ends[1:], strict=True)
+        }
         return np.hstack(columns)
 
     def _tokens(self, raw_items) -> pd.DataFrame:
@@ -279,57 +343,94 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     def _learn(self, mu, rated):
         self.mu_ = mu
-        features, k = self._features, 1 + self.n_factors
-        history = self._history(*self._by_user[:2])
+        features, blocks, k = self._features, self.blocks_, 1 + self.n_factors
         counts = np.diff(self._by_item[0])
-        rng = np.random.default_rng(self.random_state)
-        # An item counts by the square root of its ratings when it is learned what features say: between each item
+        # When it is learned what features say, an item counts by a power of its number of ratings: between each item
         # once, where the many with one rating drown the rest, and each rating once, where a few hits do.
         weights = counts[rated].astype(float) ** self.weight_power
-        items = _Side(features, self.blocks_, k, rows=rated, weights=weights)
-        users = _Side(history, self.blocks_, k, rows=np.arange(len(history)), weights=np.ones(len(history)))
-        users.mean[:, 1:] = rng.normal(scale=0.1, size=(len(users.mean), k - 1))
-        self.noise_ = float(np.var(self._by_user[2])) or 1e-6
+        self._typical_history = counts @ features / counts.sum()
+        history = self._history(*self._by_user[:2])
+        items = _Side(self._by_item, _Prior(features[rated], blocks, k, weights), rated)
+        users = _Side(
+            self._by_user, _Prior(history, blocks, k, np.ones(len(history))), np.arange(len(history))
+        )
+        users.mean[:, 1:] = np.random.default_rng(self.random_state).normal(
+            scale=0.1, size=users.mean[:, 1:].shape
+        )
+        noise = float(np.var(self._by_user[2])) or 1e-6
         for _ in range(self.n_epochs):
-            items.update(self._by_item, users, mu, self.noise_)
-            items.learn_prior()
-            users.update(self._by_user, items, mu, self.noise_)
-            self.noise_ = max(users.error / len(self._by_user[2]), 1e-6)
-            users.learn_prior()
-        # Once more with the last priors: an unrated item is its prior, and folding in finds the stored user again.
-        items.update(self._by_item, users, mu, self.noise_)
-        users.update(self._by_user, items, mu, self.noise_)
-        self.W_, self.item_factors_, self._item_cov = items.W, items.mean, items.cov
-        self._V, self._user_precision, self.user_factors_ = users.W, users.precision, users.mean
+            for one, other in ((items, users), (users, items)):
+                one.update(other, mu, noise)
+                one.prior.learn(one.mean[one.rows], one.cov[one.rows])
+            noise = max(users.squared_error() / len(self._by_user[2]), 1e-6)
+        # Once more with the last priors, and at the end the users: folding in finds the stored user again.
+        items.update(users, mu, noise)
+        content = {name: block for name, block in blocks.items() if name != "audience"}
+        width = max(block.stop for block in content.values())
+        new = _Prior(features[rated, :width], content, k, weights)
+        for _ in range(10):
+            new.learn(items.mean[rated], items.cov[rated])
+        unrated = np.setdiff1d(np.arange(len(features)), rated)
+        items.mean[unrated] = features[unrated, :width] @ new.W
+        items.cov[unrated] = np.diag(1 / new.precision)
+        self.W_, self.item_factors_, self._item_cov, self.item_trust_ = (
+            new.W,
+            items.mean,
+            items.cov,
+            items.trust,
+        )
+        self.noise_, self._V, self._user_precision = noise, users.prior.W, users.prior.precision
+        self._is_new = ~np.isin(np.arange(len(features)), rated)
+        self._typical_item = counts @ items.mean / counts.sum()
+        told = np.average((new.features @ new.W - self._typical_item) ** 2, axis=0, weights=weights)
+        self._untold = 1 / (1 + new.precision * told)
+        self._user_shift = self._shift(*self._by_user[:2])
+        users.trust[:] = 1.0
+        users.update(items, mu, noise, TRUST_ROUNDS)
+        self.user_factors_, self.user_trust_ = users.mean, users.trust
 
     def _history(self, indptr, indices):
-        """Return the mean features of each user's rated items, shape (n_users, n_features)."""
-        counts = np.maximum(np.diff(indptr), 1)
-        rated = sp.csr_matrix(
-            (np.ones(len(indices)), indices, indptr), shape=(len(indptr) - 1, len(self._features))
-        )
-        history = (rated @ self._features) / counts[:, None]
-        history[:, 0] = 1.0
-        return history
+        """Return the mean features of what each user rated, shape (n_users, n_features)."""
+        return _mean_of_rated(indptr, indices, self._features, self._typical_history)
+
+    def _shift(self, indptr, indices):
+        """Return how an item that a user rates differs from a typical one, as far as its features do not tell.
+
+        People rate what suits them, so that somebody rates a new item says something about it, shape
+        (n_users, 1 + n_factors). An item with ratings needs no shift: its own raters have told.
+        """
+        own = _mean_of_rated(indptr, indices, self.item_factors_, self._typical_item)
+        return self._untold * (own - self._typical_item)
 
     # --- predicting ---
 
     def estimate(self, u, i):
         """Estimate a rating, as Surprise asks for it: inner ids, or ``UKN__`` and the raw id where unknown."""
-        row = self._unknown.get(i, -1) if isinstance(i, str) else self._inner[i]
-        user = self._solve_user([], [])[0] if isinstance(u, str) else self.user_factors_[u]
-        item = self.item_factors_[row] if row >= 0 else self._features.mean(axis=0) @ self.W_
-        return self.mu_ + user[0] + item[0] + user[1:] @ item[1:]
+        user, item = -1 if isinstance(u, str) else u, self._surprise_rows.get(i, -1)
+        return self._predict(np.array([user]), np.array([item]))[0]
+
+    @functools.cached_property
+    def _surprise_rows(self):
+        """Where an item of Surprise's stands in `item_ids`: by its inner id, or by what it calls an unknown one."""
+        inner = self.item_ids.get_indexer([self.trainset.to_raw_iid(i) for i in self.trainset.all_items()])
+        return dict(enumerate(inner)) | {f"UKN__{raw}": row for row, raw in enumerate(self.item_ids)}
 
     def predict_ratings(self, pairs: pd.DataFrame) -> np.ndarray:
         """Predict a rating for each row (user_id, item_id), clipped to the scale; unknown ids get their prior."""
-        users = np.vstack([self.user_factors_, self._solve_user([], [])[0]])[
-            self.user_ids.get_indexer(pairs["user_id"])
-        ]
-        typical = self._features.mean(axis=0) @ self.W_
-        items = np.vstack([self.item_factors_, typical])[self.item_ids.get_indexer(pairs["item_id"])]
-        predicted = self.mu_ + users[:, 0] + items[:, 0] + (users[:, 1:] * items[:, 1:]).sum(axis=1)
-        return np.clip(predicted, *self.rating_scale_)
+        users, items = (
+            self.user_ids.get_indexer(pairs["user_id"]),
+            self.item_ids.get_indexer(pairs["item_id"]),
+        )
+        return np.clip(self._predict(users, items), *self.rating_scale_)
+
+    def _predict(self, users, items):
+        """Predict for rows of users and items; -1 is somebody, or something, unknown."""
+        known, new = users >= 0, np.where(items >= 0, self._is_new[items], True)
+        vectors = np.where(known[:, None], self.user_factors_[users], self._solve_user([], [])[0])
+        unknown = self._features[:, : len(self.W_)].mean(axis=0) @ self.W_
+        rated = np.where((items >= 0)[:, None], self.item_factors_[items], unknown)
+        rated = rated + (known & new)[:, None] * self._user_shift[users]
+        return self.mu_ + vectors[:, 0] + rated[:, 0] + (vectors[:, 1:] * rated[:, 1:]).sum(axis=1)
 
     def score(self, user) -> pd.Series:
         """Predict the rating of every item, before clipping.
@@ -339,10 +440,9 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         user : user_id, or Series
             A Series of ratings indexed by item_id stands for somebody new, and is folded in.
         """
-        p = self._vector(user)
-        return pd.Series(
-            self.mu_ + p[0] + self.item_factors_[:, 0] + self.item_factors_[:, 1:] @ p[1:], self.item_ids
-        )
+        p, shift = self._vector(user)
+        scores = self.mu_ + p[0] + self.item_factors_[:, 0] + self.item_factors_[:, 1:] @ p[1:]
+        return pd.Series(scores + self._is_new * (shift[0] + shift[1:] @ p[1:]), self.item_ids)
 
     def fold_in(self, ratings: pd.Series) -> np.ndarray:
         """Return bias and factors, shape (1 + n_factors,), of a user from their ratings, indexed by item_id."""
@@ -359,7 +459,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         """
         rows, ratings = self._own_ratings(user)
         _, matrix, evidence, prior = self._solve_user(rows, ratings)
-        item = self.item_factors_[self._row(item_id)]
+        row = self._row(item_id)
+        item = self.item_factors_[row] + self._is_new[row] * self._shift(np.array([0, len(rows)]), rows)[0]
         direction = np.linalg.solve(matrix, np.r_[1.0, item[1:]])
         parts = pd.Series(evidence @ direction, index=self.item_ids[rows].astype(object))
         parts = parts.sort_values(key=np.abs, ascending=False, kind="stable")
@@ -372,17 +473,19 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
         What the text alone says of the user's preference for item i, against other users, is ``a_u . t_i``.
         """
-        return pd.Series(self.W_[self.blocks_["text"], 1:] @ self._vector(user)[1:], name="user_token")
+        return pd.Series(self.W_[self.blocks_["text"], 1:] @ self._vector(user)[0][1:], name="user_token")
 
     def seen(self, user) -> np.ndarray:
         """Return the item_ids that the user rated in training."""
         return self.item_ids[self._own_ratings(user)[0]].to_numpy() if user in self.user_ids else np.array([])
 
-    def _vector(self, user) -> np.ndarray:
-        if isinstance(user, pd.Series):
-            return self.fold_in(user)
-        row = self.user_ids.get_indexer([user])[0]
-        return self.user_factors_[row] if row >= 0 else self._solve_user([], [])[0]
+    def _vector(self, user):
+        """Return a user's bias and factors, and the shift of the new items they rate."""
+        row = -1 if isinstance(user, pd.Series) else self.user_ids.get_indexer([user])[0]
+        if row >= 0:
+            return self.user_factors_[row], self._user_shift[row]
+        rows, ratings = self._own_ratings(user) if isinstance(user, pd.Series) else (np.array([], int), [])
+        return self._solve_user(rows, ratings)[0], self._shift(np.array([0, len(rows)]), rows)[0]
 
     def _own_ratings(self, user):
         if isinstance(user, pd.Series):
@@ -407,24 +510,49 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     def _solve_user(self, rows, ratings):
         """One user's ridge regression: returns the vector, its matrix, each rating's evidence, and the prior's."""
         rows = np.asarray(rows, dtype=np.int64)
-        history = (
-            np.r_[1.0, self._features[rows, 1:].mean(axis=0)]
-            if len(rows)
-            else np.eye(1, self._features.shape[1])[0]
+        ends = np.array([0, len(rows)])
+        prior = self._history(ends, rows) @ self._V
+        sums = _sum_ratings(
+            ends,
+            rows,
+            np.asarray(ratings, float),
+            self.item_factors_,
+            self._item_cov,
+            self.item_trust_,
+            self.mu_,
         )
+        trust = np.ones(1)
+        for _ in range(TRUST_ROUNDS):
+            weight = trust / self.noise_
+            mean, cov, error = _solve(*sums, prior, self._user_precision, weight)
+            trust = _trust(len(rows), error / self.noise_)
         item, cov = self.item_factors_[rows], self._item_cov[rows]
-        z = np.c_[np.ones(len(rows)), item[:, 1:]]
-        evidence = z * (np.asarray(ratings) - self.mu_ - item[:, 0])[:, None]
+        evidence = (
+            np.c_[np.ones(len(rows)), item[:, 1:]] * (np.asarray(ratings) - self.mu_ - item[:, 0])[:, None]
+        )
         evidence[:, 1:] -= cov[:, 0, 1:]
-        matrix = np.diag(self._user_precision) + z.T @ z / self.noise_
-        matrix[1:, 1:] += cov[:, 1:, 1:].sum(axis=0) / self.noise_
-        prior = self._user_precision * (history @ self._V)
-        evidence = evidence / self.noise_
-        return np.linalg.solve(matrix, prior + evidence.sum(axis=0)), matrix, evidence, prior
+        evidence *= weight * self.item_trust_[rows, None]
+        matrix = np.diag(self._user_precision) + sums[0][0] * weight
+        return mean[0], matrix, evidence, self._user_precision * prior[0]
 
     # --- keeping ---
 
-    _ARRAYS = ("W_", "item_factors_", "user_factors_", "_V", "_user_precision", "_features", "_item_cov")
+    _ARRAYS = (
+        "W_",
+        "item_factors_",
+        "item_trust_",
+        "user_factors_",
+        "user_trust_",
+        "_V",
+        "_user_precision",
+        "_typical_history",
+        "_typical_item",
+        "_untold",
+        "_is_new",
+        "_user_shift",
+        "_features",
+        "_item_cov",
+    )
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one ``.npz`` file: arrays and JSON, no pickle, whole or not at all."""
@@ -436,7 +564,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         arrays |= {name: getattr(self, name).to_numpy() for name in ("user_ids", "item_ids")}
         arrays = {name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()}
         about = {
-            "format": "llmtok.TokenSVD/1",
+            "format": "llmtok.TokenSVD/2",
             "mu": self.mu_,
             "noise": self.noise_,
             "n_factors": self.n_factors,
@@ -462,7 +590,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(str(arrays["about"]))
-            if about["format"] != "llmtok.TokenSVD/1":
+            if about["format"] != "llmtok.TokenSVD/2":
                 raise ValueError(about["format"])
             model = cls._from_arrays(about, arrays)
         except FileNotFoundError:
@@ -512,36 +640,48 @@ def _compress(rows, columns, values, n_rows):
     return indptr, columns[order], values[order]
 
 
-class _Side:
-    """The users, or the items, while a model is being learned: what is believed of each, and the prior of all."""
+def _mean_of_rated(indptr, indices, values, typical):
+    """Average `values` over the items that each user rated and over some typical ones.
 
-    def __init__(self, features, blocks, k, rows, weights):
-        n, d = features.shape
+    The typical ones keep the mean of a few items from being taken for a strong taste.
+    """
+    rated = sp.csr_matrix((np.ones(len(indices)), indices, indptr), (len(indptr) - 1, len(values)))
+    return (rated @ values + HISTORY_PRIOR * typical) / (np.diff(indptr)[:, None] + HISTORY_PRIOR)
+
+
+def _audience(indptr, indices, n_items, n_components):
+    """Say who rated an item, not how: the singular vectors of the users x items matrix, each row and column scaled.
+
+    An entry is 1 / sqrt(ratings of the user x ratings of the item), so an item's vector grows with the root of its
+    ratings: of an item with few, little is said.
+    """
+    counts = np.maximum(np.bincount(indices, minlength=n_items), 1)
+    active = np.repeat(np.diff(indptr), np.diff(indptr))
+    rated = sp.csr_matrix(
+        (1 / np.sqrt(active * counts[indices]), indices, indptr), (len(indptr) - 1, n_items)
+    )
+    # A fixed seed: `random_state` is the factors', and the vectors should not depend on it.
+    _, size, vectors = randomized_svd(rated, n_components, random_state=0)
+    audience = vectors.T * size
+    return audience / audience.std()
+
+
+class _Prior:
+    """What features say of a row's bias and factors, and how far rows stray from it; both are learned."""
+
+    def __init__(self, features, blocks, k, weights):
         self.features, self.blocks = features, [slice(0, 1), *blocks.values()]
-        self.rows, self.weights = rows, weights / weights.mean()  # the prior is learned from these
-        self.W = np.zeros((d, k))
-        self.precision = np.full(k, 1.0)  # lambda: how far from the prior mean one may be
+        self.weights = weights / weights.mean()
+        self.W = np.zeros((features.shape[1], k))
+        self.precision = np.full(k, 1.0)  # how far from the prior mean one may be
         self.block_precision = np.ones(
             (len(self.blocks), 2)
         )  # how large W may be, by block, for bias and factors
-        self.mean = np.zeros((n, k))
-        self.cov = np.zeros((n, k, k))
 
-    def update(self, compressed, other, mu, noise):
-        """Solve every row's ridge regression, given the other side."""
-        seen, target, error = _sum_ratings(*compressed, other.mean, other.cov, mu)
-        self.cov = np.linalg.inv(seen / noise + np.diag(self.precision))
-        right = self.precision * (self.features @ self.W) + target / noise
-        self.mean = (self.cov @ right[:, :, None])[:, :, 0]
-        # What is left of the squared error, summed over the ratings, under what is believed now.
-        fitted = (seen @ self.mean[:, :, None])[:, :, 0]
-        self.error = error + (self.mean * (fitted - 2 * target)).sum() + (seen * self.cov).sum()
-
-    def learn_prior(self):
-        """Learn what the features say (a ridge regression a column), and how far rows stray from it."""
-        f, x, var = self.features[self.rows], self.mean[self.rows], self.cov[self.rows]
-        weighted = f * self.weights[:, None]
-        gram, target = weighted.T @ f, weighted.T @ x
+    def learn(self, mean, cov):
+        """Fit a ridge regression a column to what is believed of the rows now."""
+        weighted = self.features * self.weights[:, None]
+        gram, target = weighted.T @ self.features, weighted.T @ mean
         size = np.repeat(self.block_precision, [b.stop - b.start for b in self.blocks], axis=0)
         spread = np.empty_like(self.W)
         for c in range(self.W.shape[1]):
@@ -551,32 +691,72 @@ class _Side:
         second = self.W**2 + spread
         for b, block in enumerate(self.blocks):
             self.block_precision[b] = 1 / second[block, 0].mean(), 1 / second[block, 1:].mean()
-        left = (x - f @ self.W) ** 2 + np.diagonal(var, axis1=1, axis2=2)
+        left = (mean - self.features @ self.W) ** 2 + np.diagonal(cov, axis1=1, axis2=2)
         self.precision = 1 / np.maximum(left.mean(axis=0), 1e-9)
 
 
+class _Side:
+    """The users, or the items, while a model is being learned: what is believed of each, and how far it is trusted."""
+
+    def __init__(self, compressed, prior, rows):
+        self.compressed, self.prior, self.rows = compressed, prior, rows  # `rows` are those that have ratings
+        self.counts = np.diff(compressed[0])
+        n, k = len(self.counts), prior.W.shape[1]
+        self.mean, self.cov = np.zeros((n, k)), np.zeros((n, k, k))
+        self.trust = np.ones(n)
+
+    def update(self, other, mu, noise, rounds=1):
+        """Solve every row's ridge regression, given the other side; then see how well it fits, and trust it so."""
+        seen, target, squares = _sum_ratings(*self.compressed, other.mean, other.cov, other.trust, mu)
+        prior = np.zeros_like(self.mean)
+        prior[self.rows] = self.prior.features @ self.prior.W
+        for _ in range(rounds):
+            self.mean, self.cov, self.error = _solve(
+                seen, target, squares, prior, self.prior.precision, self.trust / noise
+            )
+            self.trust = _trust(self.counts, self.error / noise)
+
+    def squared_error(self):
+        """Return what is left of the squared error, summed over the ratings, each as far as it is trusted."""
+        return (self.trust * self.error).sum()
+
+
+def _solve(seen, target, squares, prior, precision, weight):
+    """Solve ridge regressions around `prior`: mean, covariance, and the squared error that is left, of each row."""
+    cov = np.linalg.inv(seen * weight[:, None, None] + np.diag(precision))
+    mean = (cov @ (precision * prior + target * weight[:, None])[:, :, None])[:, :, 0]
+    fitted = (seen @ mean[:, :, None])[:, :, 0]
+    error = squares + (mean * (fitted - 2 * target)).sum(axis=1) + (seen * cov).sum(axis=(1, 2))
+    return mean, cov, error
+
+
+def _trust(counts, error):
+    """How far the ratings of a row can be trusted, from the squared error left, in units of the noise."""
+    return (TRUST_PRIOR + counts) / (TRUST_PRIOR + error)
+
+
 @numba.njit(cache=True, nogil=True)
-def _sum_ratings(indptr, indices, ratings, other, other_cov, mu):
-    """Sum what each row's ratings say: E[z z'], E[z y] and, over all rows, E[y y].
+def _sum_ratings(indptr, indices, ratings, other, other_cov, trust, mu):
+    """Sum what each row's ratings say: E[z z'], E[z y] and E[y y], each rating weighted by the other side's trust.
 
     `z` is (1, factors) of the other side and `y` the rating less the mean and the other's bias. The other side is not
     known exactly: its covariance enters the sums, and acts as further regularisation.
     """
     n, k = len(indptr) - 1, other.shape[1]
-    seen, target, squares = np.zeros((n, k, k)), np.zeros((n, k)), 0.0
+    seen, target, squares = np.zeros((n, k, k)), np.zeros((n, k)), np.zeros(n)
     for row in range(n):
         matrix, right = seen[row], target[row]
         for p in range(indptr[row], indptr[row + 1]):
             o = indices[p]
-            y = ratings[p] - mu - other[o, 0]
-            squares += y * y + other_cov[o, 0, 0]
-            matrix[0, 0] += 1.0
-            right[0] += y
+            y, w = ratings[p] - mu - other[o, 0], trust[o]
+            squares[row] += w * (y * y + other_cov[o, 0, 0])
+            matrix[0, 0] += w
+            right[0] += w * y
             for a in range(1, k):
-                right[a] += other[o, a] * y - other_cov[o, a, 0]
-                matrix[a, 0] += other[o, a]
+                right[a] += w * (other[o, a] * y - other_cov[o, a, 0])
+                matrix[a, 0] += w * other[o, a]
                 for b in range(1, a + 1):
-                    matrix[a, b] += other[o, a] * other[o, b] + other_cov[o, a, b]
+                    matrix[a, b] += w * (other[o, a] * other[o, b] + other_cov[o, a, b])
         for a in range(k):
             for b in range(a):
                 matrix[b, a] = matrix[a, b]

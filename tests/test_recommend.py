@@ -10,8 +10,8 @@ import surprise
 from sklearn.decomposition import PCA
 from surprise.model_selection import GridSearchCV, cross_validate
 
-from llmtok import InputError, Popularity, SurpriseRecommender, TokenSVD, make_tokens
-from llmtok.recommend import Recommender, to_surprise, to_trainset
+from llmtok import InputError, Popularity, SurpriseRecommender, TokenSVD, make_tokens, recommend
+from llmtok.recommend import HISTORY_PRIOR, TRUST_PRIOR, Recommender, from_trainset, to_surprise, to_trainset
 
 N_USERS, N_ITEMS, WIDTH, RANK = 60, 120, 8, 3
 
@@ -37,6 +37,26 @@ WARM = RATINGS[~RATINGS["item_id"].isin(COLD)].reset_index(drop=True)
 SMALL = {"reducer": "passthrough", "n_factors": RANK, "n_epochs": 15}
 
 
+def make_people(seed=0, n_users=100, n_items=150, careless="users"):
+    """Ratings with noise of its own for each user (or each item), from 0.2 to 2; returns the truth as well."""
+    rng = np.random.default_rng(seed)
+    embeddings = pd.DataFrame(rng.normal(size=(n_items, WIDTH)), index=np.arange(n_items) * 2 + 5)
+    item = embeddings.to_numpy() @ rng.normal(size=(WIDTH, 1 + RANK)) / np.sqrt(WIDTH)
+    item += 0.3 * rng.normal(size=item.shape)
+    user = np.c_[0.4 * rng.normal(size=n_users), rng.normal(size=(n_users, RANK)) / np.sqrt(RANK)]
+    true = 3.5 + user[:, :1] + 0.5 * item[:, 0] + user[:, 1:] @ item[:, 1:].T
+    noise = np.exp(rng.uniform(np.log(0.2), np.log(2), n_users if careless == "users" else n_items))
+    users, items = np.nonzero(rng.random(true.shape) < 0.6)
+    whose = users if careless == "users" else items
+    rating = true[users, items] + noise[whose] * rng.normal(size=len(users))
+    ratings = pd.DataFrame({"user_id": users, "item_id": embeddings.index[items], "rating": rating})
+    return embeddings, ratings, pd.DataFrame(true, columns=embeddings.index), noise
+
+
+def own_ratings(ratings, user):
+    return ratings[ratings["user_id"] == user].set_index("item_id")["rating"]
+
+
 def rmse(model, pairs):
     return float(np.sqrt(np.mean((model.predict_ratings(pairs) - pairs["rating"]) ** 2)))
 
@@ -44,6 +64,20 @@ def rmse(model, pairs):
 @pytest.fixture(scope="module")
 def svd():
     return TokenSVD(EMBEDDINGS, **SMALL).fit(WARM)
+
+
+@pytest.fixture(scope="module")
+def people():
+    """People who are careful, or not; nobody rated every seventh item."""
+    embeddings, ratings, *_ = make_people()
+    return embeddings, ratings[~ratings["item_id"].isin(embeddings.index[::7])]
+
+
+@pytest.fixture(scope="module")
+def careful(people):
+    """A model of them with a side block and an audience."""
+    embeddings, ratings = people
+    return TokenSVD(embeddings, **SMALL, side={"year": embeddings[[0]]}).fit(ratings)
 
 
 def one_line(error):
@@ -54,11 +88,14 @@ def one_line(error):
 
 
 def test_prediction_is_the_formula(svd):
+    """For items with ratings. Those without move together: their rater's history says whom they suit."""
     for user in (1, 17):
         p = svd.user_factors_[svd.user_ids.get_loc(user)]
-        for item in (EMBEDDINGS.index[1], COLD[2]):
-            q = svd.item_factors_[svd.item_ids.get_loc(item)]
-            assert svd.score(user)[item] == pytest.approx(svd.mu_ + p[0] + q[0] + p[1:] @ q[1:], abs=1e-12)
+        q = pd.DataFrame(svd.item_factors_, index=svd.item_ids)
+        formula = svd.mu_ + p[0] + q[0] + q.loc[:, 1:] @ p[1:]
+        left = svd.score(user) - formula
+        np.testing.assert_allclose(left.drop(COLD), 0.0, atol=1e-12)
+        np.testing.assert_allclose(left[COLD], left[COLD[0]], atol=1e-12)
     assert svd.mu_ == pytest.approx(WARM["rating"].mean())
 
 
@@ -67,10 +104,9 @@ def test_predict_ratings_is_the_score_clipped(svd):
     low, high = WARM["rating"].min(), WARM["rating"].max()
     by_score = [svd.score(u)[i] for u, i in zip(RATINGS["user_id"], RATINGS["item_id"], strict=True)]
     np.testing.assert_allclose(predicted, np.clip(by_score, low, high), atol=1e-12)
-    extreme = pd.Series(
-        [high + 20.0] * 5, index=EMBEDDINGS.index[1:6]
-    )  # the scale is that of the training set
-    assert svd.score(extreme).max() > high
+    # Three times as sure of everything as user 1: ratings that fit, so they are believed, beyond the scale.
+    fan = (svd.mu_ + 3 * (svd.score(1) - svd.mu_)).drop(COLD)
+    assert svd.score(fan).max() > high
 
 
 def test_items_nobody_rated_are_their_prior(svd):
@@ -135,9 +171,316 @@ def test_side_blocks_inform_the_prior():
     without = TokenSVD(half, **SMALL).fit(WARM)
     with_side = TokenSVD(half, **SMALL, side={"rest": rest}).fit(WARM)
     assert rmse(with_side, cold) < 0.9 * rmse(without, cold)
-    assert with_side.blocks_ == {"text": slice(1, 5), "rest": slice(5, 9)}
+    assert with_side.blocks_ == {"text": slice(1, 5), "rest": slice(5, 9), "audience": slice(9, 59)}
     part = TokenSVD(half, **SMALL, side={"rest": rest.iloc[:50]}).fit(WARM)  # items it does not know: zeros
     assert np.isfinite(part.score(1)).all()
+
+
+# --- whom to trust ---
+
+
+@pytest.mark.parametrize("careless", ["users", "items"])
+def test_learns_whom_to_trust(monkeypatch, careless):
+    """The trust found is the true one, and knowing it brings the predictions nearer to the truth."""
+    embeddings, ratings, true, noise = make_people(1, careless=careless)
+
+    def distance(model):
+        return np.sqrt(
+            np.mean((np.array([model.score(u)[true.columns] for u in true.index]) - true.to_numpy()) ** 2)
+        )
+
+    model = TokenSVD(embeddings, **SMALL).fit(ratings)
+    found, ids = {"users": (model.user_trust_, model.user_ids), "items": (model.item_trust_, model.item_ids)}[
+        careless
+    ]
+    inverse = pd.Series(1 / noise**2, true.index if careless == "users" else true.columns)[ids]
+    assert np.corrcoef(np.log(found), np.log(inverse))[0, 1] > 0.93
+    others = model.item_trust_ if careless == "users" else model.user_trust_
+    assert 0.6 < others.min() < others.max() < 1.6  # the side that is all of one kind
+    monkeypatch.setattr(recommend, "TRUST_PRIOR", 1e12)
+    alike = TokenSVD(embeddings, **SMALL).fit(ratings)
+    np.testing.assert_allclose(alike.user_trust_, 1.0, atol=1e-6)
+    assert distance(model) < 0.9 * distance(alike)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_trust_has_bounds(noise):
+    """Who fits perfectly is not trusted without end, and who rates at random is trusted a little all the same."""
+    rng = np.random.default_rng(0)
+    said = WARM["item_id"].map(pd.Series(rng.normal(size=N_ITEMS), EMBEDDINGS.index))
+    ratings = WARM.assign(rating=3.0 + said + noise * rng.normal(size=len(WARM)))
+    if noise:
+        at_random = ratings["user_id"] == 7
+        ratings.loc[at_random, "rating"] = rng.normal(3.0, 3.0, size=at_random.sum())
+    model = TokenSVD(EMBEDDINGS, **SMALL).fit(ratings)
+    for trust, ids, key in (
+        (model.user_trust_, model.user_ids, "user_id"),
+        (model.item_trust_, model.item_ids, "item_id"),
+    ):
+        n = ratings[key].value_counts().reindex(ids, fill_value=0).to_numpy()
+        assert ((trust > 0) & (trust <= 1 + n / TRUST_PRIOR)).all()
+    np.testing.assert_array_equal(model.item_trust_[model.item_ids.get_indexer(COLD)], 1.0)  # nothing known
+    if noise:
+        trust = pd.Series(model.user_trust_, model.user_ids)
+        assert trust[7] < 0.05 < 0.8 < trust.drop(7).min()
+    for row, user in enumerate(model.user_ids):
+        np.testing.assert_allclose(
+            model.fold_in(own_ratings(ratings, user)), model.user_factors_[row], atol=1e-9
+        )
+
+
+def test_absurd_ratings_move_little(svd, monkeypatch):
+    absurd = pd.Series([30.0, -20.0, 28.0, -30.0, 25.0], index=EMBEDDINGS.index[[1, 2, 3, 4, 6]])
+    nobody = svd.score(999)
+    moved = (svd.score(absurd) - nobody).abs().mean()
+    monkeypatch.setattr(recommend, "TRUST_PRIOR", 1e12)
+    assert moved < 0.5 * (svd.score(absurd) - nobody).abs().mean()
+
+
+# --- the equations, one by one ---
+
+
+def points(mean, cov):
+    """Points whose average and covariance are exactly these: enough for what is quadratic."""
+    steps = np.linalg.cholesky(cov) * np.sqrt(len(mean))
+    return np.vstack([mean + steps.T, mean - steps.T])
+
+
+@pytest.fixture
+def equations():
+    """Ratings of 3 rows of 6 others, one of which is rated twice; the second row has none."""
+    rng = np.random.default_rng(3)
+    k = 1 + RANK
+    roots = 0.4 * rng.normal(size=(6, k, k))
+    known = {
+        "indptr": np.array([0, 4, 4, 9]),
+        "indices": np.array([0, 2, 2, 5, 0, 1, 3, 4, 5]),
+        "ratings": rng.normal(3.5, 1.0, size=9),
+        "other": rng.normal(size=(6, k)),
+        "other_cov": roots @ roots.transpose(0, 2, 1) + 0.01 * np.eye(k),
+        "trust": rng.uniform(0.3, 3.0, size=6),
+        "mu": 3.4,
+    }
+    prior, precision = rng.normal(size=(3, k)), rng.uniform(0.5, 3.0, size=k)
+    weight = rng.uniform(0.5, 4.0, size=3)  # the row's own trust over the noise
+    return known, prior, precision, weight
+
+
+def test_a_row_is_solved_as_by_hand(equations):
+    """Ridge regression with each rating's weight, written as loops; no rating at all gives the prior."""
+    known, prior, precision, weight = equations
+    mean, cov, _ = recommend._solve(*recommend._sum_ratings(**known), prior, precision, weight)
+    for row in range(3):
+        matrix, right = np.diag(precision), precision * prior[row]
+        for p in range(known["indptr"][row], known["indptr"][row + 1]):
+            o = known["indices"][p]
+            w = weight[row] * known["trust"][o]
+            cloud = points(known["other"][o], known["other_cov"][o])
+            for b_and_q in cloud:
+                z, y = np.r_[1.0, b_and_q[1:]], known["ratings"][p] - known["mu"] - b_and_q[0]
+                matrix = matrix + w * np.outer(z, z) / len(cloud)
+                right = right + w * z * y / len(cloud)
+        np.testing.assert_allclose(mean[row], np.linalg.solve(matrix, right), rtol=1e-10)
+        np.testing.assert_allclose(cov[row], np.linalg.inv(matrix), atol=1e-12)
+    np.testing.assert_allclose(mean[1], prior[1], rtol=1e-12)
+
+
+def test_squared_error_is_the_expectation(equations):
+    """Of (r - mu - b_u - b_i - p . q)^2, where neither side is known exactly."""
+    known, prior, precision, weight = equations
+    mean, cov, error = recommend._solve(*recommend._sum_ratings(**known), prior, precision, weight)
+    for row in range(3):
+        expected = 0.0
+        for p in range(known["indptr"][row], known["indptr"][row + 1]):
+            o = known["indices"][p]
+            mine, theirs = points(mean[row], cov[row]), points(known["other"][o], known["other_cov"][o])
+            predicted = known["mu"] + mine[:, :1] + theirs[:, 0] + mine[:, 1:] @ theirs[:, 1:].T
+            expected += known["trust"][o] * np.mean((known["ratings"][p] - predicted) ** 2)
+        assert error[row] == pytest.approx(expected, rel=1e-10)
+
+
+def test_trust_is_the_mean_of_its_gamma():
+    """Gamma prior of mean 1 and n ratings' errors, on a grid: density t^(a-1) exp(-b t)."""
+    t = np.linspace(1e-6, 12, 400_001)
+    for n, error in ((0, 0.0), (3, 1.0), (40, 160.0)):
+        log_density = (TRUST_PRIOR / 2 - 1 + n / 2) * np.log(t) - (TRUST_PRIOR + error) / 2 * t
+        density = np.exp(log_density - log_density.max())
+        assert recommend._trust(n, error) == pytest.approx((t * density).sum() / density.sum(), rel=1e-6)
+
+
+def test_noise_is_what_is_left(svd):
+    """At the end of a long fit: each rating's squared error, weighted by both trusts, is the noise on average."""
+    model = TokenSVD(EMBEDDINGS, **SMALL | {"n_epochs": 60}).fit(WARM)
+    left = (model.predict_ratings(WARM) - WARM["rating"]).to_numpy() ** 2
+    trust = model.user_trust_[model.user_ids.get_indexer(WARM["user_id"])]
+    trust = trust * model.item_trust_[model.item_ids.get_indexer(WARM["item_id"])]
+    assert (
+        0.6 * model.noise_ < np.mean(trust * left) < model.noise_
+    )  # less: what is not known exactly is missing
+
+
+# --- the audience ---
+
+
+def scaled_svd(dense, n):
+    """The audience on a dense matrix by numpy."""
+    scaled = dense / np.sqrt(dense.sum(axis=1, keepdims=True) * np.maximum(dense.sum(axis=0), 1))
+    _, size, vectors = np.linalg.svd(scaled, full_matrices=False)
+    return vectors[:n].T * size[:n]
+
+
+def who_rated_what(n_users, n_items):
+    """A dense matrix, and its compressed form; three items have nobody, one has everybody."""
+    rng = np.random.default_rng(0)
+    dense = rng.random((n_users, n_items)) < rng.uniform(0.1, 0.6, size=n_items)
+    dense[:, [0, 7, n_items - 1]] = False
+    dense[:, 1] = True
+    return dense, np.r_[0, np.cumsum(dense.sum(axis=1))], np.nonzero(dense)[1]
+
+
+@pytest.mark.parametrize(("n_users", "n_items", "n"), [(16, 40, 6), (40, 18, 10), (12, 30, 11), (3, 9, 2)])
+def test_audience_is_a_scaled_svd(n_users, n_items, n):
+    """Against numpy, up to the sign of a column and the scale of the whole; nobody's items have none."""
+    dense, indptr, indices = who_rated_what(n_users, n_items)
+    found, by_hand = recommend._audience(indptr, indices, n_items, n), scaled_svd(dense, n)
+    assert found.shape == (n_items, n)
+    assert found.std() == pytest.approx(1.0)
+    signs = np.sign((found * by_hand).sum(axis=0))
+    np.testing.assert_allclose(
+        found * signs / np.linalg.norm(found), by_hand / np.linalg.norm(by_hand), atol=1e-10
+    )
+    np.testing.assert_allclose(found[[0, 7, n_items - 1]], 0.0, atol=1e-10)
+    np.testing.assert_array_equal(found, recommend._audience(indptr, indices, n_items, n))
+
+
+def test_audience_of_more_data_is_nearly_so():
+    """The singular vectors of a large matrix are found by chance (randomised SVD); the first are very near."""
+    dense, indptr, indices = who_rated_what(200, 300)
+    found, by_hand = recommend._audience(indptr, indices, 300, 20), scaled_svd(dense, 20)
+    cosine = (
+        np.abs((found * by_hand).sum(axis=0))
+        / np.linalg.norm(found, axis=0)
+        / np.linalg.norm(by_hand, axis=0)
+    )
+    assert cosine[0] > 0.9999
+    reached = np.linalg.norm(found, axis=0) / np.linalg.norm(found[:, 0]) * np.linalg.norm(by_hand[:, 0])
+    np.testing.assert_allclose(reached, np.linalg.norm(by_hand, axis=0), rtol=0.05)  # the singular values
+
+
+def test_audience_is_in_the_features(svd):
+    """Whatever the seed of the factors; and an item that nobody rated has none."""
+    columns = svd.blocks_["audience"]
+    other = TokenSVD(EMBEDDINGS, **SMALL, random_state=5).fit(WARM)
+    assert columns == slice(1 + WIDTH, 1 + WIDTH + 50) == other.blocks_["audience"]
+    np.testing.assert_array_equal(svd._features, other._features)
+    np.testing.assert_allclose(svd._features[svd.item_ids.get_indexer(COLD), columns], 0.0, atol=1e-10)
+    np.testing.assert_array_equal(svd._features[:, 1 : 1 + WIDTH], EMBEDDINGS)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "n_audience", "width"),
+    [
+        (WARM, 7, 7),
+        (WARM, 1000, N_USERS - 1),
+        (WARM[WARM["user_id"] <= 4], 50, 3),
+        (WARM[WARM["item_id"].isin(EMBEDDINGS.index[1:5])], 50, 3),
+        (WARM, 0, 0),
+        (WARM[WARM["user_id"] == 1], 50, 0),
+        (WARM[WARM["item_id"] == EMBEDDINGS.index[1]], 50, 0),
+        (WARM.head(1), 50, 0),
+    ],
+)
+def test_audience_is_no_wider_than_the_data_allow(ratings, n_audience, width):
+    model = TokenSVD(EMBEDDINGS, **SMALL, n_audience=n_audience).fit(ratings)
+    block = model.blocks_.get("audience", slice(0, 0))
+    assert block.stop - block.start == width
+    assert ("audience" in model.blocks_) == (width > 0)
+    assert all(np.isfinite(model.score(u)).all() for u in (ratings["user_id"].iloc[0], 999))
+    own = own_ratings(ratings, ratings["user_id"].iloc[0])
+    np.testing.assert_allclose(model.fold_in(own), model.user_factors_[0], atol=1e-10)
+
+
+# --- new items ---
+
+
+def test_prior_of_new_items_knows_no_audience(careful, people):
+    embeddings, _ = people
+    hidden = embeddings.index[::7]
+    assert careful.blocks_["audience"].start == len(careful.W_) == 1 + WIDTH + 1
+    assert careful._features.shape[1] > len(careful.W_)
+    features = np.c_[np.ones(len(hidden)), embeddings.loc[hidden], embeddings.loc[hidden, 0]]
+    rows = careful.item_ids.get_indexer(hidden)
+    np.testing.assert_allclose(careful.item_factors_[rows], features @ careful.W_, atol=1e-12)
+
+
+def test_popularity_does_not_wreck_new_items():
+    """Popular items are better here, and the text says nothing: then a new item is as good as any.
+
+    That this test can fail is shown by the trap itself: log popularity as a feature, whose nought of the new items
+    is extrapolated.
+    """
+    rng = np.random.default_rng(2)
+    n_users, n_items = 150, 300
+    embeddings = pd.DataFrame(rng.normal(size=(n_items, WIDTH)))
+    good, kind = 0.6 * rng.normal(size=n_items), 0.3 * rng.normal(size=n_users)
+    users, items = np.nonzero(rng.random((n_users, n_items)) < np.clip(0.1 * np.exp(2.5 * good), 0.01, 0.9))
+    rating = 3.5 + good[items] + kind[users] + 0.5 * rng.normal(size=len(users))
+    ratings = pd.DataFrame({"user_id": users, "item_id": items, "rating": rating})
+    hidden = ratings["item_id"] % 5 == 0
+    train, test = ratings[~hidden], ratings[hidden]
+    away = (train["rating"] - train["rating"].mean()).groupby(train["user_id"])
+    offset = (away.sum() / (away.size() + 5)).reindex(test["user_id"]).fillna(0.0).to_numpy()
+    without_items = np.sqrt(np.mean((train["rating"].mean() + offset - test["rating"]) ** 2))
+    assert rmse(TokenSVD(embeddings, **SMALL).fit(train), test) < 1.05 * without_items
+    counts = train["item_id"].value_counts().reindex(embeddings.index).fillna(0.0)
+    trap = TokenSVD(embeddings, **SMALL, side={"popularity": np.log1p(counts).to_frame()}).fit(train)
+    assert rmse(trap, test) > 2 * without_items
+
+
+def test_new_items_where_people_rate_what_suits_them():
+    """The text says nothing; but that somebody rates an item says that it suits them, whatever it is."""
+    rng = np.random.default_rng(1)
+    n_users, n_items = 150, 300
+    embeddings = pd.DataFrame(rng.normal(size=(n_items, WIDTH)))
+    taste = rng.normal(size=(n_users, RANK)) / np.sqrt(RANK) @ rng.normal(size=(RANK, n_items))
+    users, items = np.nonzero(rng.random(taste.shape) < 1 / (1 + np.exp(3 - 2 * taste)))
+    rating = 3.5 + taste[users, items] + 0.5 * rng.normal(size=len(users))
+    ratings = pd.DataFrame({"user_id": users, "item_id": items, "rating": rating})
+    hidden = ratings["item_id"] % 5 == 0
+    train, test = ratings[~hidden], ratings[hidden]
+    mean = train.groupby("user_id")["rating"].mean().reindex(test["user_id"]).fillna(train["rating"].mean())
+    as_usual = np.sqrt(np.mean((mean.to_numpy() - test["rating"]) ** 2))
+    assert rmse(TokenSVD(embeddings, **SMALL).fit(train), test) < 1.05 * as_usual
+
+
+# --- new users ---
+
+
+def test_nothing_known_is_the_typical_history(svd):
+    """The mean features of all ratings' items, through V; the same for everybody unknown."""
+    nothing = pd.Series(dtype=float, index=EMBEDDINGS.index[:0])
+    typical = svd._features[svd.item_ids.get_indexer(WARM["item_id"])].mean(axis=0)
+    np.testing.assert_allclose(svd.fold_in(nothing), typical @ svd._V, atol=1e-12)
+    np.testing.assert_array_equal(svd.score(998), svd.score(999))
+
+
+def test_history_is_a_mean_with_some_typical_items(svd):
+    rows = svd.item_ids.get_indexer(EMBEDDINGS.index[[1, 2, 3]])
+    typical = svd._features[svd.item_ids.get_indexer(WARM["item_id"])].mean(axis=0)
+    by_hand = (svd._features[rows].sum(axis=0) + HISTORY_PRIOR * typical) / (3 + HISTORY_PRIOR)
+    found = svd._history(np.array([0, 0, 3]), rows)
+    np.testing.assert_allclose(found, [typical, by_hand], atol=1e-12)
+    np.testing.assert_allclose(found[:, 0], 1.0, atol=1e-12)  # the intercept stays one
+
+
+def test_more_ratings_move_more(svd):
+    """Somebody who gives one more than anybody would: the more ratings say so, the more it is believed."""
+    nobody = svd.score(999)
+    generous = (nobody + 1.0).drop(COLD).sample(frac=1, random_state=0)
+    moved = [(svd.score(generous.head(n)) - nobody).drop(COLD).mean() for n in (1, 3, 10, 30, len(generous))]
+    assert 0.0 < moved[0] < 0.5
+    assert (np.diff(moved) > 0).all()
+    assert 0.8 < moved[-1] < 1.2
 
 
 # --- Surprise ---
@@ -166,6 +509,76 @@ def test_surprise_predict_equals_score(id_type):
     by_surprise = [model.predict(u, nothing).est for u in pairs["user_id"]]
     np.testing.assert_allclose(model.predict_ratings(pairs), by_surprise, atol=1e-12)
     assert not model.predict(nobody, nothing).details["was_impossible"]
+
+
+@pytest.mark.parametrize("id_type", [int, str])
+def test_a_trainset_and_its_frame_are_one(id_type):
+    """Rows in any order, a pair twice, an item without an embedding: the same predictions either way."""
+    frame = WARM.astype({"item_id": id_type, "user_id": id_type}).sample(frac=1, random_state=1)
+    frame = pd.concat(
+        [frame, frame.head(1).assign(rating=4.0), frame.head(2).assign(item_id=id_type(100_000))]
+    )
+    embeddings = EMBEDDINGS.set_axis(EMBEDDINGS.index.astype(id_type))
+    trainset = to_trainset(frame)
+    back = from_trainset(trainset)
+    key = ["user_id", "item_id", "rating"]
+    pd.testing.assert_frame_equal(
+        back[key].sort_values(key, ignore_index=True),
+        frame[key].sort_values(key, ignore_index=True),
+        check_dtype=False,
+    )
+    one, two = TokenSVD(embeddings, **SMALL).fit(frame), TokenSVD(embeddings, **SMALL).fit(trainset)
+    np.testing.assert_allclose(one.predict_ratings(frame), two.predict_ratings(frame), atol=1e-10)
+    pd.testing.assert_series_equal(one.score(id_type(3)).sort_index(), two.score(id_type(3)).sort_index())
+    assert two.trainset is trainset
+    for model in (one, two):
+        rows = [
+            model.predict(u, i).est
+            for u, i in zip(frame["user_id"].head(30), frame["item_id"].head(30), strict=True)
+        ]
+        np.testing.assert_allclose(rows, model.predict_ratings(frame.head(30)), atol=1e-12)
+
+
+def test_surprise_test_equals_predict_ratings(svd):
+    """For known, cold and unknown ids, clipped, after a fit from a frame."""
+    pairs = pd.concat(
+        [
+            RATINGS.sample(300, random_state=0),
+            pd.DataFrame({"user_id": [999, 3, 999], "item_id": [7, 100_000, 100_000], "rating": 3.0}),
+        ]
+    )
+    testset = list(pairs[["user_id", "item_id", "rating"]].itertuples(index=False, name=None))
+    found = svd.test(testset)
+    np.testing.assert_allclose([p.est for p in found], svd.predict_ratings(pairs), atol=1e-12)
+    assert [(p.uid, p.iid, p.r_ui) for p in found] == testset
+    assert svd.trainset.n_ratings == len(WARM)
+    assert svd.trainset.global_mean == pytest.approx(svd.mu_)
+
+
+@pytest.mark.parametrize("first", ["frame", "trainset"])
+@pytest.mark.parametrize("second", ["frame", "trainset"])
+def test_refit_forgets(first, second):
+    """After another fit, on other users, items and scale, nothing of the first is left."""
+    few = WARM[(WARM["user_id"] > 30) & (WARM["item_id"] > 100)].assign(rating=lambda d: 10 - d["rating"])
+    pairs = pd.concat([few.head(50), WARM.head(50), pd.DataFrame({"user_id": [999], "item_id": [100_000]})])
+
+    def everything(model):
+        by_surprise = [
+            model.predict(u, i).est for u, i in zip(pairs["user_id"], pairs["item_id"], strict=True)
+        ]
+        scores = [model.score(u).to_numpy() for u in (31, 2, 999)]
+        return [model.predict_ratings(pairs), by_surprise, *scores, model.seen(2), model.trainset.n_ratings]
+
+    def shape(kind, ratings):
+        return ratings if kind == "frame" else to_trainset(ratings)
+
+    model = TokenSVD(EMBEDDINGS, **SMALL).fit(shape(first, WARM))
+    before = everything(model)
+    after = everything(model.fit(shape(second, few)))
+    fresh = everything(TokenSVD(EMBEDDINGS, **SMALL).fit(shape(second, few)))
+    for a, b in zip(after, fresh, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(before[0], after[0])
 
 
 def test_cross_validate():
@@ -213,6 +626,41 @@ def test_fold_in_of_own_ratings_is_the_stored_user(svd):
         np.testing.assert_allclose(
             svd.fold_in(own), svd.user_factors_[svd.user_ids.get_loc(user)], atol=1e-10
         )
+
+
+@pytest.mark.parametrize("source", ["frame", "trainset", "loaded"])
+def test_fold_in_and_explain_whoever_is_trusted(careful, people, source, tmp_path):
+    """The most and the least trusted user, and all others, from a frame, a trainset and a file."""
+    embeddings, ratings = people
+    model = careful
+    if source == "trainset":
+        model = TokenSVD(embeddings, **SMALL, side={"year": embeddings[[0]]}).fit(to_trainset(ratings))
+    if source == "loaded":
+        careful.save(tmp_path / "model.npz")
+        model = TokenSVD.load(tmp_path / "model.npz")
+        np.testing.assert_array_equal(model.user_trust_, careful.user_trust_)
+        np.testing.assert_array_equal(model.item_trust_, careful.item_trust_)
+        assert model.blocks_ == careful.blocks_
+    assert model.user_trust_.min() < 0.5 < 1.5 < model.user_trust_.max()
+    assert "audience" in model.blocks_
+    rng = np.random.default_rng(0)
+    for row, user in enumerate(model.user_ids):
+        own = own_ratings(ratings, user).sample(frac=1, random_state=row)  # in any order
+        np.testing.assert_allclose(model.fold_in(own), model.user_factors_[row], atol=1e-10)
+        np.testing.assert_allclose(model.score(own), model.score(user), atol=1e-10)
+        for item in (rng.choice(embeddings.index[1:7]), embeddings.index[7]):  # the last is new
+            for who in (user, own):
+                parts = model.explain(who, item)
+                assert parts.sum() == pytest.approx(model.score(user)[item], abs=1e-10)
+                assert len(parts) == 1 + len(own)
+
+
+def test_explain_of_nobody_is_all_base(svd):
+    nothing = pd.Series(dtype=float, index=EMBEDDINGS.index[:0])
+    for item in (COLD[0], EMBEDDINGS.index[1]):
+        parts = svd.explain(nothing, item)
+        assert parts.index.tolist() == ["base"]
+        assert parts["base"] == pytest.approx(svd.score(999)[item], abs=1e-10)
 
 
 def test_on_real_ratings_with_the_default_tokens(data, embeddings):
@@ -317,6 +765,10 @@ def with_nan():
             "genre: numbers are needed",
         ),
         (lambda: TokenSVD(EMBEDDINGS, **SMALL, side={"text": EMBEDDINGS}), "side: the block 'text'"),
+        (lambda: TokenSVD(EMBEDDINGS, **SMALL, side={"audience": EMBEDDINGS}), "side: the block 'audience'"),
+        (lambda: TokenSVD(EMBEDDINGS, **SMALL, n_audience=-1), "n_audience=-1: .* 0 or more"),
+        (lambda: TokenSVD(EMBEDDINGS, n_factors=0), "n_factors=0, .* 1 or more"),
+        (lambda: TokenSVD(EMBEDDINGS, n_epochs=0), "n_epochs=0, .* 1 or more"),
     ],
 )
 def test_wrong_input_is_one_line(make, words):
@@ -325,10 +777,20 @@ def test_wrong_input_is_one_line(make, words):
     assert one_line(error)
 
 
-@pytest.mark.parametrize("wrong", [WARM.iloc[:0], WARM.assign(rating=np.nan), WARM.assign(rating=np.inf)])
-def test_wrong_ratings_are_one_line(wrong):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        WARM.iloc[:0],
+        WARM.assign(rating=np.nan),
+        WARM.assign(rating=np.inf),
+        WARM.drop(columns="user_id"),
+        WARM.rename(columns={"rating": "stars"}),
+    ],
+)
+@pytest.mark.parametrize("call", [lambda w: TokenSVD(EMBEDDINGS, **SMALL).fit(w), to_surprise, to_trainset])
+def test_wrong_ratings_are_one_line(wrong, call):
     with pytest.raises(InputError, match="ratings: ") as error:
-        TokenSVD(EMBEDDINGS, **SMALL).fit(wrong)
+        call(wrong)
     assert one_line(error)
 
 
@@ -337,6 +799,8 @@ def test_as_little_as_can_be():
     assert np.isfinite(model.score(1)).all()
     flat = TokenSVD(EMBEDDINGS, **SMALL).fit(WARM.assign(rating=3.0))
     np.testing.assert_allclose(flat.score(1), 3.0, atol=1e-3)
+    assert np.isfinite(flat.user_trust_).all()
+    assert np.isfinite(flat.item_trust_).all()
 
 
 # --- keeping ---
@@ -358,6 +822,8 @@ def test_save_and_load(tmp_path, id_type):
     own = ratings[ratings["user_id"] == user].set_index("item_id")["rating"]
     np.testing.assert_array_equal(loaded.fold_in(own), model.fold_in(own))
     np.testing.assert_array_equal(np.sort(loaded.seen(user)), np.sort(model.seen(user)))
+    assert loaded.predict(user, item).est == model.predict(user, item).est
+    pd.testing.assert_series_equal(loaded.score(id_type(999)), model.score(id_type(999)))
     loaded.save(tmp_path / "again.npz")
     pd.testing.assert_series_equal(TokenSVD.load(tmp_path / "again.npz").score(user), model.score(user))
 
