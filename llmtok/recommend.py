@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from llmtok.data import InputError
 from llmtok.tokens import make_tokens
 
+# A saved model folds users in by these: with other values, `save` needs another format number.
 TRUST_PRIOR = 50.0  # a user, or an item, is of average trust until about so many ratings say something else
 HISTORY_PRIOR = 5.0  # how many typical items join what a user rated
 TRUST_ROUNDS = 5  # of solving a user and seeing how well the solution fits
@@ -135,22 +136,32 @@ def to_surprise(ratings: pd.DataFrame) -> surprise.Dataset:
 
 def from_trainset(trainset: surprise.Trainset) -> pd.DataFrame:
     """Make a frame with user_id, item_id and rating from Surprise's `Trainset`, users in its own order."""
-    users, items, ratings = zip(*trainset.all_ratings(), strict=True)
-    raw_users = pd.Index([trainset.to_raw_uid(u) for u in trainset.all_users()])
-    raw_items = pd.Index([trainset.to_raw_iid(i) for i in trainset.all_items()])
-    return pd.DataFrame(
-        {"user_id": raw_users[list(users)], "item_id": raw_items[list(items)], "rating": ratings}
+    frame = pd.DataFrame(trainset.all_ratings(), columns=["user_id", "item_id", "rating"])
+    return frame.assign(
+        user_id=frame["user_id"].map(trainset.to_raw_uid), item_id=frame["item_id"].map(trainset.to_raw_iid)
     )
 
 
 def check_ratings(ratings: pd.DataFrame) -> None:
-    """Refuse ratings that lack a column, are none, or are not finite numbers."""
-    missing = {"user_id", "item_id", "rating"} - set(ratings.columns)
-    if missing:
+    """Refuse ratings that are no frame, lack a column or an id, are none at all, or are not finite numbers."""
+    if not isinstance(ratings, pd.DataFrame):
+        kind = type(ratings).__name__
         raise InputError(
-            f"ratings: no column {', '.join(sorted(missing))} among {', '.join(ratings.columns)}"
+            f"ratings: a DataFrame with user_id, item_id and rating is needed, and this is a {kind}"
         )
-    if len(ratings) == 0 or not np.isfinite(ratings["rating"]).all():
+    if missing := {"user_id", "item_id", "rating"} - set(ratings.columns):
+        raise InputError(
+            f"ratings: no column {', '.join(sorted(missing))} among {', '.join(map(str, ratings.columns))}"
+        )
+    for key in ("user_id", "item_id"):
+        if n := ratings[key].isna().sum():
+            raise InputError(f"ratings: {n} of {len(ratings)} rows have no {key}; drop them first")
+    rating = ratings["rating"]
+    if not (
+        len(rating)
+        and pd.api.types.is_numeric_dtype(rating)
+        and np.isfinite(rating.to_numpy(dtype=float, na_value=np.nan)).all()
+    ):
         raise InputError("ratings: there is none, or one is not a finite number; clean them first")
 
 
@@ -159,10 +170,10 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     ``r = mu + b_u + b_i + p_u . q_i + noise``. With ``f_i`` the item's features (1, its token, its side blocks, its
     audience), ``(b_i, q_i) ~ N(W f_i, diag(1 / lambda))``; with ``h_u`` the mean of the features of what the user
-    rated, ``(b_u, p_u) ~ N(V h_u, diag(1 / kappa))``. Given the items, a user is one small ridge regression, and the
-    other way round; the fit takes turns (variational Bayes: the uncertainty of each side is carried into the other's
-    equations). The variances are learned on the way, so there is no regularisation to search for; and so is how far
-    the ratings of each user and of each item can be trusted.
+    rated and of a few typical items, ``(b_u, p_u) ~ N(V h_u, diag(1 / kappa))``. Given the items, a user is one small
+    ridge regression, and the other way round; the fit takes turns (variational Bayes: the uncertainty of each side is
+    carried into the other's equations). The variances are learned on the way, so there is no regularisation to search
+    for; and so is how far the ratings of each user and of each item can be trusted.
 
     Parameters
     ----------
@@ -178,7 +189,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     side : dict of str to DataFrame, optional
         Further item features, one named block each with a variance of its own; indexed by item_id.
     n_audience : int
-        Length of an item's audience vector, which says who rated it, not how; 0 leaves it out.
+        Length of an item's audience vector, which says who rated it, not how; 0 leaves it out, and there are at
+        most one less than users and one less than rated items.
     random_state : int
         Seed of the factors' first values.
 
@@ -192,6 +204,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         Bias first. Factors may rotate from run to run; look at `user_token` instead.
     item_trust_, user_trust_ : ndarray of shape (n,)
         How far ratings can be trusted: the common variance of the noise over the row's own.
+    mu_, noise_ : float
+        The mean rating, and the common variance of the noise, in units of the rating squared.
 
     Notes
     -----
@@ -257,6 +271,11 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         Returns
         -------
         self
+
+        Raises
+        ------
+        InputError
+            Ratings or features lack something, are not finite, or share no item.
         """
         check_features(self.embeddings, "embeddings")
         if self.n_factors < 1 or self.n_epochs < 1 or self.n_audience < 0:
@@ -269,21 +288,21 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         if isinstance(train, surprise.Trainset):
             surprise.AlgoBase.fit(self, train)
             train = from_trainset(train)
-        else:
-            check_ratings(train)
-        users, self.user_ids = pd.factorize(train["user_id"])
+        check_ratings(train)
+        users, user_ids = pd.factorize(train["user_id"])
+        self.user_ids = user_ids.rename("user_id")
         raw_items = pd.Index(train["item_id"].unique())
-        self.user_ids = pd.Index(self.user_ids, name="user_id")
         without = raw_items.difference(self.embeddings.index)
         self.item_ids = self.embeddings.index.append(without).rename("item_id")
         items, ratings = self.item_ids.get_indexer(train["item_id"]), train["rating"].to_numpy(dtype=float)
-        self.rating_scale_ = (float(ratings.min()), float(ratings.max()))
+        scale = self.trainset.rating_scale if "trainset" in self.__dict__ else (ratings.min(), ratings.max())
+        self.rating_scale_ = tuple(float(end) for end in scale)
         self._by_user = _compress(users, items, ratings, len(self.user_ids))
-        self._by_item = _compress(items, users, ratings, len(self.item_ids))
+        by_item = _compress(items, users, ratings, len(self.item_ids))
         # The matrices are small: several threads would only wait for each other.
         with threadpool_limits(1, user_api="blas"):
             self._features = self._make_features(raw_items)
-            self._learn(ratings.mean(), np.unique(items))
+            self._learn(ratings.mean(), by_item)
         return self
 
     @functools.cached_property
@@ -291,7 +310,9 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         """Surprise's training set, made when its own methods ask for it."""
         users = np.repeat(self.user_ids, np.diff(self._by_user[0]))
         frame = pd.DataFrame({"user_id": users, "item_id": self.item_ids[self._by_user[1]]})
-        return to_trainset(frame.assign(rating=self._by_user[2]))
+        made = to_trainset(frame.assign(rating=self._by_user[2]))
+        made.rating_scale = self.rating_scale_  # of a loaded model, the scale that it was fitted with
+        return made
 
     def _make_features(self, raw_items):
         """Stack (1, token, side blocks, audience) for every item; remember which columns are which block."""
@@ -341,36 +362,40 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         self.reducer_.fit(self.embeddings.loc[known])
         return pd.DataFrame(np.asarray(self.reducer_.transform(self.embeddings)), index=self.embeddings.index)
 
-    def _learn(self, mu, rated):
+    def _learn(self, mu, by_item):
         self.mu_ = mu
-        features, blocks, k = self._features, self.blocks_, 1 + self.n_factors
-        counts = np.diff(self._by_item[0])
+        features, blocks, ratings = self._features, self.blocks_, self._by_user[2]
+        # The first guesses are in the ratings' own unit, so that 0 to 100 is learned as 1 to 5 is: biases are
+        # ratings, and what two factors make together is one.
+        unit = float(np.var(ratings)) if np.ptp(ratings) > 0 else 1.0
+        units = np.r_[unit, np.full(self.n_factors, np.sqrt(unit))]
+        counts = np.diff(by_item[0])
+        rated, unrated = np.flatnonzero(counts), np.flatnonzero(counts == 0)
         # When it is learned what features say, an item counts by a power of its number of ratings: between each item
         # once, where the many with one rating drown the rest, and each rating once, where a few hits do.
         weights = counts[rated].astype(float) ** self.weight_power
         self._typical_history = counts @ features / counts.sum()
         history = self._history(*self._by_user[:2])
-        items = _Side(self._by_item, _Prior(features[rated], blocks, k, weights), rated)
+        items = _Side(by_item, _Prior(features[rated], blocks, units, weights), rated)
         users = _Side(
-            self._by_user, _Prior(history, blocks, k, np.ones(len(history))), np.arange(len(history))
+            self._by_user, _Prior(history, blocks, units, np.ones(len(history))), np.arange(len(history))
         )
         users.mean[:, 1:] = np.random.default_rng(self.random_state).normal(
-            scale=0.1, size=users.mean[:, 1:].shape
+            scale=0.1 * unit**0.25, size=users.mean[:, 1:].shape
         )
-        noise = float(np.var(self._by_user[2])) or 1e-6
+        noise = unit
         for _ in range(self.n_epochs):
             for one, other in ((items, users), (users, items)):
                 one.update(other, mu, noise)
                 one.prior.learn(one.mean[one.rows], one.cov[one.rows])
-            noise = max(users.squared_error() / len(self._by_user[2]), 1e-6)
+            noise = max(users.squared_error() / len(ratings), 1e-6 * unit)
         # Once more with the last priors, and at the end the users: folding in finds the stored user again.
         items.update(users, mu, noise)
         content = {name: block for name, block in blocks.items() if name != "audience"}
         width = max(block.stop for block in content.values())
-        new = _Prior(features[rated, :width], content, k, weights)
+        new = _Prior(features[rated, :width], content, units, weights)
         for _ in range(10):
             new.learn(items.mean[rated], items.cov[rated])
-        unrated = np.setdiff1d(np.arange(len(features)), rated)
         items.mean[unrated] = features[unrated, :width] @ new.W
         items.cov[unrated] = np.diag(1 / new.precision)
         self.W_, self.item_factors_, self._item_cov, self.item_trust_ = (
@@ -380,7 +405,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
             items.trust,
         )
         self.noise_, self._V, self._user_precision = noise, users.prior.W, users.prior.precision
-        self._is_new = ~np.isin(np.arange(len(features)), rated)
+        self._is_new = counts == 0
         self._typical_item = counts @ items.mean / counts.sum()
         told = np.average((new.features @ new.W - self._typical_item) ** 2, axis=0, weights=weights)
         self._untold = 1 / (1 + new.precision * told)
@@ -388,6 +413,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         users.trust[:] = 1.0
         users.update(items, mu, noise, TRUST_ROUNDS)
         self.user_factors_, self.user_trust_ = users.mean, users.trust
+        self._nobody = self._solve_user([], [])[0]
+        self._nothing = features[:, :width].mean(axis=0) @ self.W_  # an item of which nothing is known
 
     def _history(self, indptr, indices):
         """Return the mean features of what each user rated, shape (n_users, n_features)."""
@@ -426,9 +453,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     def _predict(self, users, items):
         """Predict for rows of users and items; -1 is somebody, or something, unknown."""
         known, new = users >= 0, np.where(items >= 0, self._is_new[items], True)
-        vectors = np.where(known[:, None], self.user_factors_[users], self._solve_user([], [])[0])
-        unknown = self._features[:, : len(self.W_)].mean(axis=0) @ self.W_
-        rated = np.where((items >= 0)[:, None], self.item_factors_[items], unknown)
+        vectors = np.where(known[:, None], self.user_factors_[users], self._nobody)
+        rated = np.where((items >= 0)[:, None], self.item_factors_[items], self._nothing)
         rated = rated + (known & new)[:, None] * self._user_shift[users]
         return self.mu_ + vectors[:, 0] + rated[:, 0] + (vectors[:, 1:] * rated[:, 1:]).sum(axis=1)
 
@@ -445,7 +471,10 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         return pd.Series(scores + self._is_new * (shift[0] + shift[1:] @ p[1:]), self.item_ids)
 
     def fold_in(self, ratings: pd.Series) -> np.ndarray:
-        """Return bias and factors, shape (1 + n_factors,), of a user from their ratings, indexed by item_id."""
+        """Return bias and factors, shape (1 + n_factors,), of a user from their ratings, indexed by item_id.
+
+        With `item_factors_` they give `score`, but for items without ratings, which it shifts (see Notes).
+        """
         return self._solve_user(*self._own_ratings(ratings))[0]
 
     def explain(self, user, item_id) -> pd.Series:
@@ -524,7 +553,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         trust = np.ones(1)
         for _ in range(TRUST_ROUNDS):
             weight = trust / self.noise_
-            mean, cov, error = _solve(*sums, prior, self._user_precision, weight)
+            mean, _, error = _solve(*sums, prior, self._user_precision, weight)
             trust = _trust(len(rows), error / self.noise_)
         item, cov = self.item_factors_[rows], self._item_cov[rows]
         evidence = (
@@ -552,6 +581,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         "_user_shift",
         "_features",
         "_item_cov",
+        "_nobody",
+        "_nothing",
     )
 
     def save(self, path: str | Path) -> None:
@@ -653,30 +684,33 @@ def _audience(indptr, indices, n_items, n_components):
     """Say who rated an item, not how: the singular vectors of the users x items matrix, each row and column scaled.
 
     An entry is 1 / sqrt(ratings of the user x ratings of the item), so an item's vector grows with the root of its
-    ratings: of an item with few, little is said.
+    ratings: of an item with few, little is said. The smaller vectors are approximate.
     """
-    counts = np.maximum(np.bincount(indices, minlength=n_items), 1)
-    active = np.repeat(np.diff(indptr), np.diff(indptr))
+    items, columns = np.unique(indices, return_inverse=True)  # items without ratings have no say in it
+    active, counts = np.repeat(np.diff(indptr), np.diff(indptr)), np.bincount(columns)
     rated = sp.csr_matrix(
-        (1 / np.sqrt(active * counts[indices]), indices, indptr), (len(indptr) - 1, n_items)
+        (1 / np.sqrt(active * counts[columns]), columns, indptr), (len(indptr) - 1, len(items))
     )
     # A fixed seed: `random_state` is the factors', and the vectors should not depend on it.
     _, size, vectors = randomized_svd(rated, n_components, random_state=0)
-    audience = vectors.T * size
-    return audience / audience.std()
+    audience = np.zeros((n_items, n_components))
+    audience[items] = vectors.T * size
+    return audience * np.sqrt(
+        len(items) * n_components / (size @ size)
+    )  # 1 in the mean square, over rated items
 
 
 class _Prior:
     """What features say of a row's bias and factors, and how far rows stray from it; both are learned."""
 
-    def __init__(self, features, blocks, k, weights):
+    def __init__(self, features, blocks, units, weights):
         self.features, self.blocks = features, [slice(0, 1), *blocks.values()]
         self.weights = weights / weights.mean()
-        self.W = np.zeros((features.shape[1], k))
-        self.precision = np.full(k, 1.0)  # how far from the prior mean one may be
-        self.block_precision = np.ones(
-            (len(self.blocks), 2)
-        )  # how large W may be, by block, for bias and factors
+        self.W = np.zeros((features.shape[1], len(units)))
+        self.precision = 1 / units  # how far from the prior mean one may be
+        self.least = 1e-9 * units
+        # How large W may be, by block, for bias and factors.
+        self.block_precision = np.tile(1 / units[:2], (len(self.blocks), 1))
 
     def learn(self, mean, cov):
         """Fit a ridge regression a column to what is believed of the rows now."""
@@ -692,7 +726,7 @@ class _Prior:
         for b, block in enumerate(self.blocks):
             self.block_precision[b] = 1 / second[block, 0].mean(), 1 / second[block, 1:].mean()
         left = (mean - self.features @ self.W) ** 2 + np.diagonal(cov, axis1=1, axis2=2)
-        self.precision = 1 / np.maximum(left.mean(axis=0), 1e-9)
+        self.precision = 1 / np.maximum(left.mean(axis=0), self.least)
 
 
 class _Side:

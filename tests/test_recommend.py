@@ -308,15 +308,18 @@ def test_trust_is_the_mean_of_its_gamma():
         assert recommend._trust(n, error) == pytest.approx((t * density).sum() / density.sum(), rel=1e-6)
 
 
-def test_noise_is_what_is_left(svd):
-    """At the end of a long fit: each rating's squared error, weighted by both trusts, is the noise on average."""
-    model = TokenSVD(EMBEDDINGS, **SMALL | {"n_epochs": 60}).fit(WARM)
-    left = (model.predict_ratings(WARM) - WARM["rating"]).to_numpy() ** 2
-    trust = model.user_trust_[model.user_ids.get_indexer(WARM["user_id"])]
-    trust = trust * model.item_trust_[model.item_ids.get_indexer(WARM["item_id"])]
+def test_noise_is_what_is_left(people):
+    """After many rounds the noise is the mean squared error, each weighted by both trusts, so trust is 1 on average."""
+    embeddings, ratings = people
+    model = TokenSVD(embeddings, **SMALL | {"n_epochs": 60}).fit(ratings)
+    left = (model.predict_ratings(ratings) - ratings["rating"]).to_numpy() ** 2
+    trust = model.user_trust_[model.user_ids.get_indexer(ratings["user_id"])]
+    trust = trust * model.item_trust_[model.item_ids.get_indexer(ratings["item_id"])]
     assert (
         0.6 * model.noise_ < np.mean(trust * left) < model.noise_
     )  # less: what is not known exactly is missing
+    assert model.user_trust_.mean() == pytest.approx(1.0, abs=0.02)
+    assert model.item_trust_.mean() == pytest.approx(1.0, abs=0.05)
 
 
 # --- the audience ---
@@ -344,7 +347,7 @@ def test_audience_is_a_scaled_svd(n_users, n_items, n):
     dense, indptr, indices = who_rated_what(n_users, n_items)
     found, by_hand = recommend._audience(indptr, indices, n_items, n), scaled_svd(dense, n)
     assert found.shape == (n_items, n)
-    assert found.std() == pytest.approx(1.0)
+    assert np.mean(found[dense.any(axis=0)] ** 2) == pytest.approx(1.0)  # over the rated ones
     signs = np.sign((found * by_hand).sum(axis=0))
     np.testing.assert_allclose(
         found * signs / np.linalg.norm(found), by_hand / np.linalg.norm(by_hand), atol=1e-10
@@ -400,6 +403,35 @@ def test_audience_is_no_wider_than_the_data_allow(ratings, n_audience, width):
     np.testing.assert_allclose(model.fold_in(own), model.user_factors_[0], atol=1e-10)
 
 
+def test_audience_where_everybody_rated_everything():
+    """It says nothing then, and is no division by nought."""
+    ratings = pd.DataFrame(
+        {"user_id": [1, 1, 2, 2], "item_id": [7, 10, 7, 10], "rating": [1.0, 2.0, 3.0, 4.0]}
+    )
+    model = TokenSVD(EMBEDDINGS.loc[[7, 10]], **SMALL).fit(ratings)
+    np.testing.assert_allclose(model._features[:, model.blocks_["audience"]] ** 2, 1.0)
+    assert np.isfinite(model.score(1)).all()
+
+
+def test_what_nobody_rated_does_not_move_the_rest():
+    """Thousands of further items in the catalogue, and the predictions for the rated ones are the same."""
+    rng = np.random.default_rng(0)
+    more = pd.DataFrame(rng.normal(size=(3000, WIDTH)), index=10_000 + np.arange(3000))
+    few = TokenSVD(EMBEDDINGS.drop(COLD), **SMALL).fit(WARM)
+    many = TokenSVD(pd.concat([EMBEDDINGS, more]), **SMALL).fit(WARM)
+    np.testing.assert_allclose(many.predict_ratings(WARM), few.predict_ratings(WARM), atol=1e-10)
+
+
+@pytest.mark.parametrize(("times", "plus"), [(20.0, 0.0), (1000.0, -3500.0), (0.001, 0.0), (1.0, 1e4)])
+def test_the_unit_of_ratings_does_not_matter(svd, times, plus):
+    """0 to 100 is learned as 1 to 5 is."""
+    model = TokenSVD(EMBEDDINGS, **SMALL).fit(WARM.assign(rating=times * WARM["rating"] + plus))
+    predicted = (model.predict_ratings(RATINGS) - plus) / times
+    np.testing.assert_allclose(predicted, svd.predict_ratings(RATINGS), atol=1e-6)
+    assert model.noise_ / times**2 == pytest.approx(svd.noise_, rel=1e-6)
+    np.testing.assert_allclose(model.user_trust_, svd.user_trust_, rtol=1e-6)
+
+
 # --- new items ---
 
 
@@ -411,6 +443,11 @@ def test_prior_of_new_items_knows_no_audience(careful, people):
     features = np.c_[np.ones(len(hidden)), embeddings.loc[hidden], embeddings.loc[hidden, 0]]
     rows = careful.item_ids.get_indexer(hidden)
     np.testing.assert_allclose(careful.item_factors_[rows], features @ careful.W_, atol=1e-12)
+    # They are as uncertain as the rated ones stray from what their features say.
+    rated = np.setdiff1d(np.arange(len(careful.item_ids)), rows)
+    stray = careful.item_factors_[rated] - careful._features[rated, : len(careful.W_)] @ careful.W_
+    variance = (stray**2 + np.diagonal(careful._item_cov[rated], axis1=1, axis2=2)).mean(axis=0)
+    np.testing.assert_allclose(careful._item_cov[rows], [np.diag(variance)] * len(rows), atol=1e-12)
 
 
 def test_popularity_does_not_wreck_new_items():
@@ -537,6 +574,19 @@ def test_a_trainset_and_its_frame_are_one(id_type):
             for u, i in zip(frame["user_id"].head(30), frame["item_id"].head(30), strict=True)
         ]
         np.testing.assert_allclose(rows, model.predict_ratings(frame.head(30)), atol=1e-12)
+
+
+def test_the_scale_of_a_trainset_is_kept(tmp_path):
+    """What the reader says, not the ratings that there happen to be; after loading too."""
+    reader = surprise.Reader(rating_scale=(3, 4))
+    dataset = surprise.Dataset.load_from_df(WARM[["user_id", "item_id", "rating"]], reader)
+    model = TokenSVD(EMBEDDINGS, **SMALL).fit(dataset.build_full_trainset())
+    model.save(tmp_path / "model.npz")
+    for one in (model, TokenSVD.load(tmp_path / "model.npz")):
+        predicted = one.predict_ratings(WARM.head(200))
+        assert (predicted.min(), predicted.max()) == (3.0, 4.0)
+        rows = zip(WARM["user_id"].head(200), WARM["item_id"].head(200), strict=True)
+        np.testing.assert_allclose([one.predict(u, i).est for u, i in rows], predicted, atol=1e-12)
 
 
 def test_surprise_test_equals_predict_ratings(svd):
@@ -785,6 +835,11 @@ def test_wrong_input_is_one_line(make, words):
         WARM.assign(rating=np.inf),
         WARM.drop(columns="user_id"),
         WARM.rename(columns={"rating": "stars"}),
+        WARM.assign(rating=WARM["rating"].astype(str)),
+        WARM.assign(rating=WARM["rating"].astype("Float64").mask(WARM["user_id"] == 3)),
+        WARM.assign(user_id=WARM["user_id"].where(WARM["user_id"] != 3)),
+        WARM.assign(item_id=WARM["item_id"].where(WARM["item_id"] != 10)),
+        WARM.to_numpy(),
     ],
 )
 @pytest.mark.parametrize("call", [lambda w: TokenSVD(EMBEDDINGS, **SMALL).fit(w), to_surprise, to_trainset])
@@ -792,6 +847,13 @@ def test_wrong_ratings_are_one_line(wrong, call):
     with pytest.raises(InputError, match="ratings: ") as error:
         call(wrong)
     assert one_line(error)
+
+
+@pytest.mark.parametrize("wrong", [WARM.iloc[:0], WARM.head(9).assign(rating=np.nan)])
+def test_wrong_trainset_is_one_line(wrong):
+    dataset = surprise.Dataset.load_from_df(wrong[["user_id", "item_id", "rating"]], surprise.Reader())
+    with pytest.raises(InputError, match="ratings: there is none, or one is not a finite number"):
+        TokenSVD(EMBEDDINGS, **SMALL).fit(dataset.build_full_trainset())
 
 
 def test_as_little_as_can_be():
