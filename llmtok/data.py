@@ -25,12 +25,21 @@ logger = logging.getLogger("llmtok")
 FILM_TEXT = "{title} ({year}). {genres}"
 """The default text of a film. The title-only control is ``"{title}"``."""
 
+PACKAGE_TEXT = "{title}: {summary}. {description}"
+"""The default text of a package. The controls are ``"{title}"`` and ``"{title}: {summary}"``."""
+
 NO_TITLE = "(no title)"
 """What cleaning writes for a missing title; a text leaves it out."""
 
 MOVIELENS_LICENCE = (
     "MovieLens, GroupLens, University of Minnesota: research use, no commercial use without permission, no "
     "endorsement implied. Cite F. M. Harper and J. A. Konstan (2015), doi:10.1145/2827872."
+)
+
+DEBIAN_LICENCE = (
+    "Debian package lists, area main: descriptions by the packages' maintainers, each under the free licence of "
+    "its source package (named in items.source); anyone may use, share, modify and redistribute them under it. "
+    "No endorsement by Debian implied."
 )
 
 # The other names under which the columns travel. Compared in lower case, without blanks, '_' and '-'.
@@ -433,6 +442,22 @@ def _weigh_actions(events: pd.DataFrame, strengths: dict[str, float], path: Path
 
 # --- Data sets by name --------------------------------------------------------------------------------------
 
+_BUNDLED = {  # the log of what people did, and how `load_csv` is to read it
+    "movielens-small": (
+        "ratings.csv",
+        {"text_template": FILM_TEXT, "rating_scale": (0.5, 5.0), "licence": MOVIELENS_LICENCE},
+    ),
+    "debian-packages": (
+        "interactions.csv",
+        {
+            "text_template": PACKAGE_TEXT,
+            "strengths": {"depends": 3, "recommends": 2, "suggests": 1},
+            "columns": {"genres": "section"},
+            "licence": DEBIAN_LICENCE,
+        },
+    ),
+}
+
 # GroupLens' certificate has expired more than once, and their server answers plain http as well: with the
 # checksum pinned a second, unencrypted address is as safe as the first. Of ml-32m they publish the MD5.
 _GROUPLENS = (
@@ -470,18 +495,21 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        ``movielens-small`` comes with the repository. ``movielens-100k``, ``movielens-1m`` and
-        ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned checksum, and kept (the
-        last needs about 6 GB of memory). A folder of your own with ``ratings.csv`` and ``items.csv`` is a name
-        too.
+        ``movielens-small`` and ``debian-packages`` come with the repository. ``movielens-100k``,
+        ``movielens-1m`` and ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned
+        checksum, and kept (the last needs about 6 GB of memory). A folder of your own with ``ratings.csv``
+        and ``items.csv`` is a name too.
     text_template : str, optional
-        How an item's text is made; by default title, year and genres, as far as the catalogue has them.
+        How an item's text is made; by default title, year and genres of a film as far as the catalogue has
+        them, and name, summary and description of a package.
     progress : bool
         Show a bar while downloading.
 
     Returns
     -------
     Dataset
+        In ``debian-packages`` a user is a source package, and an item a package that it depends on
+        (rating 3), recommends (2) or suggests (1). It has no timestamps; ``items.genres`` is Debian's section.
 
     Raises
     ------
@@ -499,22 +527,19 @@ def load_dataset(
     >>> data = load_dataset("movielens-small")
     >>> len(data.ratings), data.ratings.user_id.nunique(), len(data.items)
     (100004, 671, 9066)
+    >>> load_dataset("debian-packages")
+    <Dataset debian-packages: 139297 ratings, 11983 users, 4788 items>
     """
-    if name == "movielens-small":
-        folder = data_folder() / name
+    if name in _BUNDLED:
+        folder, (log, options) = data_folder() / name, _BUNDLED[name]
         if not folder.is_dir():
             raise InputError(
                 f"{folder}: the bundled data are not there; clone the repository, or point LLMTOK_DATA at "
                 "its folder 'data'"
             )
-        return load_csv(
-            folder / "ratings.csv",
-            folder / "items.csv",
-            text_template=text_template or FILM_TEXT,
-            rating_scale=(0.5, 5.0),
-            name=name,
-            licence=MOVIELENS_LICENCE,
-        )
+        if text_template:
+            options = options | {"text_template": text_template}
+        return load_csv(folder / log, folder / "items.csv", name=name, **options)
     if name in _REMOTE:
         archive = _download(*_REMOTE[name], progress=progress)
         try:
@@ -528,8 +553,8 @@ def load_dataset(
     if (folder := Path(name)).is_dir():
         return load_csv(folder / "ratings.csv", folder / "items.csv", text_template=text_template)
     raise InputError(
-        f"unknown data set {str(name)!r}; there are movielens-small, {', '.join(_REMOTE)}, or a folder with "
-        "ratings.csv and items.csv"
+        f"unknown data set {str(name)!r}; there are {', '.join([*_BUNDLED, *_REMOTE])}, or a folder "
+        "with ratings.csv and items.csv"
     )
 
 

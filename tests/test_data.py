@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import socket
+import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,7 +67,8 @@ def test_bundled_data_are_what_they_should_be(data):
 
 def test_checksums_in_the_readme_are_those_of_the_files():
     told = dict(re.findall(r"([0-9a-f]{64})  (\S+)", (data_folder() / "README.md").read_text()))
-    files = {f"{p.parent.name}/{p.name}": p for p in (data_folder() / "movielens-small").iterdir()}
+    files = {f"{p.parent.name}/{p.name}": p for p in data_folder().glob("*-*/*")}
+    assert len(files) == 5
     assert {path: digest for digest, path in told.items()} == {
         name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()
     }
@@ -82,10 +84,12 @@ def test_script_makes_the_same_bytes(tmp_path):
 
 def test_missing_bundled_data_and_unknown_names(tmp_path, monkeypatch):
     message = refused(load_dataset, "movielens-25m")
-    assert "movielens-25m" in message and "movielens-100k" in message and "ratings.csv" in message
+    for known in ("movielens-25m", "movielens-small", "debian-packages", "movielens-100k", "ratings.csv"):
+        assert known in message
     monkeypatch.setenv("LLMTOK_DATA", str(tmp_path))
-    message = refused(load_dataset)
-    assert str(tmp_path) in message and "LLMTOK_DATA" in message
+    for name in ("movielens-small", "debian-packages"):
+        message = refused(load_dataset, name)
+        assert str(tmp_path / name) in message and "LLMTOK_DATA" in message
 
 
 def test_a_folder_is_a_data_set(small_folder):
@@ -100,6 +104,254 @@ def test_with_text_changes_the_text_only(data):
     assert titles.items.text.loc[1] == "Toy Story" and titles.text_template == "{title}"
     pd.testing.assert_frame_equal(titles.items.drop(columns="text"), data.items.drop(columns="text"))
     assert data.items.text.loc[1] != "Toy Story" and titles.ratings is data.ratings
+
+
+# --- Debian's packages --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def debian():
+    return load_dataset("debian-packages")
+
+
+def test_debian_packages_are_what_they_should_be(debian):
+    ratings, items = debian.ratings, debian.items
+    assert repr(debian) == "<Dataset debian-packages: 139297 ratings, 11983 users, 4788 items>"
+    assert ratings.columns.tolist() == ["user_id", "item_id", "rating"]  # no time
+    assert ratings.rating.value_counts().to_dict() == {3.0: 120_501, 2.0: 11_177, 1.0: 7_619}
+    assert ratings.user_id.value_counts().min() == ratings.item_id.value_counts().min() == 5
+    assert set(ratings.item_id) == set(items.index) and ratings.item_id.value_counts().index[0] == "libc6"
+    assert items.columns.tolist() == ["title", "genres", "tags", "source", "summary", "description", "text"]
+    own = items.source.reindex(ratings.item_id).to_numpy() == ratings.user_id.to_numpy()
+    assert not own.any()
+    assert items.genres.nunique() == 53 and items.genres["libc6"] == "libs"
+    assert "role::shared-lib" in items.tags["zlib1g"].split("|")
+    assert_accounted(debian.cleaning, ratings=(139_297, 139_297), items=(4_788, 4_788))
+    assert debian.cleaning[["changed", "dropped"]].to_numpy().sum() == 0
+    assert "free licence of its source package" in debian.licence
+
+
+def test_every_package_is_described(debian):
+    items = debian.items
+    assert items.summary.notna().all() and items.index[items.description.isna()].tolist() == ["freeglut3-dev"]
+    starts = items.title + ": " + items.summary.str.rstrip(".")
+    assert all(text.startswith(start) for text, start in zip(items.text, starts, strict=True))
+    assert items.text["zlib1g"] == (
+        "zlib1g: compression library - runtime. zlib is a library implementing the deflate compression method "
+        "found in gzip and PKZIP. This package includes the shared library."
+    )
+    assert debian.with_text("{title}").items.text["zlib1g"] == "zlib1g"
+    tagged = load_dataset("debian-packages", text_template="{title}: {tags}")
+    assert tagged.items.text["acl"].startswith("acl: admin::user-management, implemented-in::c, ")
+
+
+def test_origin_of_the_packages_is_that_of_the_files(debian):
+    origin = (data_folder() / "debian-packages" / "origin.txt").read_text()
+    told = dict(line.split(": ", 1) for line in origin.splitlines())
+    assert told["lists"] == "Debian 12.15 (bookworm), main, amd64"
+    assert "11 Jul 2026" in told["date of the Release file"]
+    lost = sum(int(number) for what, number in told.items() if what.startswith("- "))
+    assert int(told["relations"]) - lost == int(told["pairs kept"]) == len(debian.ratings)
+    assert int(told["source packages kept"]) == debian.ratings.user_id.nunique()
+    assert int(told["packages kept"]) == len(debian.items)
+    readme = (data_folder() / "README.md").read_text()
+    for number in re.findall(r": (\d+)$", origin, flags=re.MULTILINE):
+        assert f"{int(number):,}" in readme, number
+
+
+def test_what_the_readme_counts_in_the_packages(debian):
+    ratings, items = debian.ratings, debian.items
+    users, uses = ratings.user_id.value_counts(), ratings.item_id.value_counts()
+    baskets = ratings.groupby("user_id")["item_id"].agg(frozenset)
+    haskell = baskets[baskets.index.str.startswith("haskell-")]
+    threes = [
+        (basket, name[:-4]) for basket in baskets for name in basket if re.match("libghc-.*-dev$", name)
+    ]
+    both = [f"{name}-prof" in basket for basket, name in threes if f"{name}-prof" in items.index]
+    length = items.text.str.len()
+    readme = " ".join((data_folder() / "README.md").read_text().split())
+    for claim in (
+        f"5 rows or more, {users.median():.0f} in the median",
+        f"5 rows or more, {uses.median():.0f} in the median",
+        f"`libc6` is in {uses['libc6'] / len(users):.0%} of the baskets".replace("%", " %"),
+        f"{items.index.str.contains('[0-9]').mean():.0%} of the names hold a digit".replace("%", " %"),
+        f"{len(haskell):,} sources ({len(haskell) / len(users):.0%} of all)".replace("%", " %"),
+        f"and {haskell.value_counts().iloc[0]} of them have the very same seven packages",
+        f"the second in {np.mean(both) * 100:.0f} of 100 cases",
+        f"only {baskets.index.str.startswith('rust-').sum()} are here",
+        f"{baskets.duplicated(keep=False).sum():,} sources have the basket of another one",
+        f"{items.tags.isna().sum():,} items have no tags",
+        f"{items.duplicated(['summary', 'description'], keep=False).sum()} have summary and description in common",
+        f"{items.summary.str.endswith('.').sum()} summaries end in a full stop",
+        f"{(length > 2000).sum()} texts are longer than 2,000 characters: `{length.idxmax()}`",
+        f"on {length.max():,}.",
+        f"{items.summary.str.contains('transitional|dummy', case=False).sum()} summaries say",
+        f"{len(set(users.index) & set(uses.index))} names are both",
+    ):
+        assert claim in readme
+    assert len(haskell.value_counts().index[0]) == 7 and (uses <= 10).mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def script():
+    return SimpleNamespace(**runpy.run_path(str(data_folder() / "make_debian_packages.py")))
+
+
+def stanza(name, **fields):
+    fields = {"Section": "libs", "Description": f"what {name} is", "Description_md5": f"m-{name}"} | fields
+    lines = [f"{field.replace('_', '-')}: {value}" for field, value in ({"Package": name} | fields).items()]
+    return "\n".join(lines) + "\n\n"
+
+
+def packages(script, *stanzas):
+    return list(script.read_stanzas("".join(stanzas).splitlines(keepends=True)))
+
+
+def test_stanzas(script):
+    text = "\n\nPackage: a\nTag: x::y,\n z::w\nHomepage: https://a.org/\n\n\nPackage: b\nEmpty:\n"
+    assert list(script.read_stanzas(text.split("\n"))) == [
+        {"Package": "a", "Tag": "x::y,\nz::w", "Homepage": "https://a.org/"},
+        {"Package": "b", "Empty": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("libc6", [["libc6"]]),
+        ("libc6 (>= 2.34), zlib1g (>= 1:1.2.0)", [["libc6"], ["zlib1g"]]),
+        ("python3:any (>= 3.11~), perl:native", [["python3"], ["perl"]]),
+        ("default-mta | mail-transport-agent", [["default-mta", "mail-transport-agent"]]),
+        ("a:any (>= 2)|b (<< 3) | c [amd64]", [["a", "b", "c"]]),
+        ("libstdc++6,\nlibwxgtk3.2-1 (= 3.2.1+dfsg-2)", [["libstdc++6"], ["libwxgtk3.2-1"]]),
+        ("", []),
+        ("a, ,b,", [["a"], ["b"]]),
+    ],
+)
+def test_names_in_a_relation(script, value, names):
+    assert list(script.relations({"Package": "x", "Depends": value})) == [(choice, 3) for choice in names]
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("x (= 1)", ["x"]),
+        (
+            "librust-a-1+b-dev (= 1.0-2), libghc-a-dev-2.0-6cd28",
+            ["librust-a-1+b-dev", "libghc-a-dev-2.0-6cd28"],
+        ),
+        ("mail-transport-agent,\n x (= 1:2~b3), y:any", ["mail-transport-agent", "x", "y"]),
+        ("", []),
+    ],
+)
+def test_names_that_are_provided(script, value, names):
+    assert script.names_in(value) == names
+
+
+def test_strengths_of_relations(script):
+    listed = stanza("x", Suggests="s", Recommends="r", Depends="d", Pre_Depends="p", Enhances="e", Breaks="b")
+    [package] = packages(script, listed)
+    assert list(script.relations(package)) == [(["p"], 3), (["d"], 3), (["r"], 2), (["s"], 1)]
+
+
+def test_what_becomes_of_relations(script):
+    listed = packages(
+        script,
+        stanza("tool", Depends="lib-one (>= 2), virtual-mta, tool-data", Suggests="lib-two, absent"),
+        stanza("tool-data", Source="tool (1.0)", Recommends="lib-two, lib-one | lib-three", Suggests="tool"),
+        stanza("lib-one", Source="libs", Provides="virtual-mta"),
+        stanza("lib-two", Source="libs", Depends="lib-one", Suggests="virtual-mta | lib-three | tool"),
+        stanza("lib-three", Provides="virtual-mta"),
+    )
+    assert script.source_of(listed[1]) == "tool" and script.source_of(listed[4]) == "lib-three"
+    pairs, counts = script.collect(listed)
+    assert pairs == {
+        ("tool", "lib-one"): 3,  # the later, weaker relation changes nothing
+        ("tool", "lib-two"): 2,  # recommended is more than suggested
+        ("libs", "lib-three"): 1,  # the first of the alternatives that is a package
+    }
+    assert counts == {
+        "relations": 10, "- with no real package": 2, "- with an own package": 3, "- said before": 2
+    }  # fmt: skip
+
+
+def test_a_virtual_package_means_the_one_that_provides_it(script):
+    listed = packages(
+        script,
+        stanza("app", Depends="json-abi-1", Recommends="mail | json-abi-2", Suggests="mail, real, own"),
+        stanza("app-data", Source="app", Provides="own"),
+        stanza("json", Provides="json-abi-1 (= 1), json-abi-2 (= 2), json-abi-2 (= 3), real"),
+        stanza("real", Provides="mail (= 1)"),
+        stanza("other", Provides="mail"),
+    )
+    pairs, counts = script.collect(listed)
+    assert pairs == {
+        ("app", "json"): 3,  # its one provider; so is the second alternative, which is weaker
+        ("app", "real"): 1,  # a real name is itself, although another package provides it too
+    }
+    assert counts == {
+        "relations": 5,
+        "- with no real package": 1,  # two provide mail
+        "- with an own package": 1,
+        "- said before": 1,
+    }
+
+
+def test_core_is_a_fixed_point(script):
+    block = {(s, i): 1 for s in "ab" for i in "12"}
+    chain = {("b", "3"): 1, ("c", "3"): 1, ("c", "4"): 1, ("d", "4"): 1}  # falls apart link by link
+    assert script.core(block | chain, 2) == block
+    assert script.core(chain, 2) == {} == script.core({}, 2)
+    assert script.core(block | chain, 1) == block | chain
+
+
+def write_tiny(script, out):
+    """Five tools that need five libraries, a poor tool and a rare library."""
+    libraries = [f"lib{i}" for i in range(5)]
+    lists = [stanza(f"tool{i}", Depends=", ".join(libraries), Suggests=f"rare{i}") for i in range(5)]
+    lists += [stanza("poor", Recommends="lib0, lib1, lib2, lib3")]
+    lists += [stanza(name, Source="libs", Tag="x::y,\n z::w") for name in libraries]
+    lists += [stanza(f"rare{i}") for i in range(5)]
+    texts = [
+        f'Package: {name}\nDescription-md5: {md5}\nDescription-en: short {md5}\n First, "line"\n .\n  * second\n\n'
+        for name in libraries[1:]
+        for md5 in (f"m-{name}", f"other-{name}")
+    ]
+    about = {"lists": "made up"}
+    script.make("".join(lists).split("\n"), "".join(texts).split("\n"), about, out)
+    assert about == {"lists": "made up"}
+
+
+def test_script_writes_what_the_loader_reads(script, tmp_path, monkeypatch):
+    write_tiny(script, tmp_path / "debian-packages")
+    monkeypatch.setenv("LLMTOK_DATA", str(tmp_path))
+    loaded = load_dataset("debian-packages")
+    assert repr(loaded) == "<Dataset debian-packages: 25 ratings, 5 users, 5 items>"
+    assert loaded.items.text.to_dict() == {
+        "lib0": "lib0: what lib0 is",  # no long description
+        **{f"lib{i}": f'lib{i}: short m-lib{i}. First, "line" * second' for i in range(1, 5)},
+    }
+    assert loaded.items.tags["lib0"] == "x::y|z::w" and loaded.items.source["lib0"] == "libs"
+    assert (loaded.ratings.rating == 3).all() and loaded.ratings.user_id.iloc[0] == "tool0"
+    told = (tmp_path / "debian-packages" / "origin.txt").read_text()
+    assert told.startswith("lists: made up\npackages: 16\n") and "- with fewer than 5 on a side: 9\n" in told
+
+
+def test_script_writes_the_same_bytes(script, tmp_path):
+    for folder in ("one", "two"):
+        write_tiny(script, tmp_path / folder)
+    for name in ("interactions.csv", "items.csv", "origin.txt"):
+        made = (tmp_path / "one" / name).read_bytes()
+        assert made == (tmp_path / "two" / name).read_bytes() and b"\r" not in made
+
+
+def test_script_away_from_debian(script):
+    for command, said in (
+        (["no-such-apt"], "Debian machine"),
+        ([sys.executable, "-c", "import no_such"], "no_such"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            script.run(*command)
 
 
 # --- Text ---------------------------------------------------------------------------------------------------
