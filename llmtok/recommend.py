@@ -412,7 +412,7 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         self._user_shift = self._shift(*self._by_user[:2])
         users.trust[:] = 1.0
         users.update(items, mu, noise, TRUST_ROUNDS)
-        self.user_factors_, self.user_trust_ = users.mean, users.trust
+        self.user_factors_, self.user_trust_ = users.mean, users.applied
         self._nobody = self._solve_user([], [])[0]
         self._nothing = features[:, :width].mean(axis=0) @ self.W_  # an item of which nothing is known
 
@@ -745,6 +745,7 @@ class _Side:
         prior = np.zeros_like(self.mean)
         prior[self.rows] = self.prior.features @ self.prior.W
         for _ in range(rounds):
+            self.applied = self.trust  # in this solution
             self.mean, self.cov, self.error = _solve(
                 seen, target, squares, prior, self.prior.precision, self.trust / noise
             )
