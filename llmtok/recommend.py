@@ -190,7 +190,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
         Further item features, one named block each with a variance of its own; indexed by item_id.
     n_audience : int
         Length of an item's audience vector, which says who rated it, not how; 0 leaves it out, and there are at
-        most one less than users and one less than rated items.
+        most one less than users and one less than rated items. An item with few ratings is taken for an obscure one;
+        where many have few because they are new, leave it out.
     random_state : int
         Seed of the factors' first values.
 
@@ -705,7 +706,8 @@ class _Prior:
 
     def __init__(self, features, blocks, units, weights):
         self.features, self.blocks = features, [slice(0, 1), *blocks.values()]
-        self.weights = weights / weights.mean()
+        self.weighted = features * (weights / weights.mean())[:, None]
+        self.gram = self.weighted.T @ features  # the same in every round
         self.W = np.zeros((features.shape[1], len(units)))
         self.precision = 1 / units  # how far from the prior mean one may be
         self.least = 1e-9 * units
@@ -714,12 +716,11 @@ class _Prior:
 
     def learn(self, mean, cov):
         """Fit a ridge regression a column to what is believed of the rows now."""
-        weighted = self.features * self.weights[:, None]
-        gram, target = weighted.T @ self.features, weighted.T @ mean
+        target = self.weighted.T @ mean
         size = np.repeat(self.block_precision, [b.stop - b.start for b in self.blocks], axis=0)
         spread = np.empty_like(self.W)
         for c in range(self.W.shape[1]):
-            inverse = np.linalg.inv(self.precision[c] * gram + np.diag(size[:, min(c, 1)]))
+            inverse = np.linalg.inv(self.precision[c] * self.gram + np.diag(size[:, min(c, 1)]))
             self.W[:, c] = inverse @ (self.precision[c] * target[:, c])
             spread[:, c] = np.diag(inverse)
         second = self.W**2 + spread
