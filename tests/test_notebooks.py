@@ -29,8 +29,8 @@ CHECKED = {
     "01_collect_data": 46,
     "02_encode_with_bert": 32,
     "03_generate_tokens": 45,
-    "04_recommend_with_svd": 52,
-    "05_evaluate": 42,
+    "04_recommend_with_svd": 61,
+    "05_evaluate": 51,
     "report": 14,
 }
 
