@@ -15,7 +15,8 @@ lab: setup            ## JupyterLab on the first notebook
 notebooks: setup      ## rerun the notebooks in place
 	$(BIN)/python -m llmtok notebooks
 
-bench: setup          ## speed and memory, as ratios
+bench: setup          ## accuracy, speed and memory, beside the rivals
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[bench]'
 	$(BIN)/python -m llmtok bench
 
 lint: setup
@@ -31,7 +32,7 @@ setup: .venv/ready
 	touch $@
 
 lock: setup           ## after a change of dependencies in pyproject.toml
-	$(BIN)/python -m piptools compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+	$(BIN)/python -m piptools compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate --constraint constraints.txt --output-file requirements.lock pyproject.toml
 	sed -i 's/^torch==\([0-9.]*\)+cpu$$/torch==\1/' requirements.lock
 

@@ -1,12 +1,15 @@
-"""Speed and memory, as ratios within one run: `make bench`. Writes benchmarks/results.json and RESULTS.md.
+"""Error, speed and memory, ours beside the rivals': `make bench`. Writes benchmarks/results.json and RESULTS.md.
 
-`python benchmarks/bench.py encoding` measures one section again and keeps the others; there are encoding, fitting and
-notebooks.
+`python benchmarks/bench.py encoding` measures one section again and keeps the others; there are encoding, fitting,
+notebooks, accuracy and growth. `python benchmarks/bench.py accuracy TokenSVD SVD++` measures the models with these
+words in their names again, and takes the others from the last run. myFM takes part where the extra is installed
+(`python -m pip install -e '.[bench]'`). All of it takes about two hours.
 
-Rivals run in turn with ours (A B A B ...) and the median of the ratios is quoted, so that a machine whose speed drifts
+In the ratios rivals run in turn with ours (A B A B ...) and the median is quoted, so that a machine whose speed drifts
 does not decide. Limits live here and in no test: a test that fails because a machine was busy teaches nobody anything.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -16,21 +19,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import accuracy as on_accuracy
+import growth as on_growth
 import joblib
 import surprise
-import torch
-from sentence_transformers import SentenceTransformer
 
-from llmtok import TextEncoder, TokenSVD, load_dataset
+from llmtok import InputError, TextEncoder, TokenSVD, load_dataset
 from llmtok.encode import checkpoint
 from llmtok.evaluation import split
 from llmtok.recommend import to_trainset
 
 HERE = Path(__file__).parent
 SPIN = "while True: sum(range(100_000))"
+PACKAGES = ["torch", "transformers", "sentence-transformers", "scikit-surprise", "numpy", "numba"]
 ROWS: list[tuple[str, str, str]] = []  # of the section that is being measured
 
 
@@ -57,6 +61,9 @@ def encoding(data) -> None:
 
     Both start from the checkpoint on disk and end with the vectors.
     """
+    import torch  # here, since each process that measures a model imports this file
+    from sentence_transformers import SentenceTransformer
+
     texts = data.items["text"].sample(2000, random_state=0)
 
     def ours_with(n):
@@ -133,35 +140,92 @@ def notebooks(data) -> None:
             row(f"peak memory of {path.stem}, GB", f"{peak:.2f}", "less than 1.2")
 
 
-def main(names: list[str]) -> None:
-    """Measure the named sections, or all, and write the table."""
-    sections = {f.__name__: f for f in (encoding, fitting, notebooks)}
+def main(words: list[str]) -> None:
+    """Measure the named sections, or all, and write the tables."""
+    rows_of = {f.__name__: f for f in (encoding, fitting, notebooks)}
+    sections = [*rows_of, "accuracy", "growth"]
+    names = [word for word in words if word in sections]
+    only = [word for word in words if word not in sections]
+    if only and names != ["accuracy"]:
+        raise InputError(
+            f"no section is called {only[0]!r}; there are {', '.join(sections)}, and after accuracy models"
+        )
     path = HERE / "results.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    packages = ["torch", "transformers", "sentence-transformers", "scikit-surprise", "numpy", "numba"]
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     data = load_dataset("movielens-small")
     for name in names or sections:
         ROWS.clear()
-        sections[name](data)
+        packages = PACKAGES
+        if name == "accuracy":
+            found, packages = on_accuracy.accuracy(only), on_accuracy.PACKAGES
+            on_accuracy.chart(found, HERE / found["picture"][0])
+        elif name == "growth":
+            found, packages = on_growth.growth(), on_growth.PACKAGES
+        else:
+            rows_of[name](data)
+            found = {"rows": list(ROWS)}
         results[name] = {
             "python": platform.python_version(),
             "cores": joblib.cpu_count(),
-            "versions": {package: version(package) for package in packages},
-            "rows": list(ROWS),
+            "versions": installed(packages),
+            **found,
         }
-        path.write_text(json.dumps(results, indent=2) + "\n")
+        path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (HERE / "RESULTS.md").write_text(render(results), encoding="utf-8")
+        print(about(results[name]), flush=True)
+
+
+def installed(packages: list[str]) -> dict[str, str]:
+    """Return the versions of those packages that are there."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def render(results: dict) -> str:
+    """Write results.json as RESULTS.md: a section each, in its order, with its tables, versions and seeds."""
     lines = [
-        "# Speed and memory",
+        "# Error, speed and memory",
         "",
         "Written by `make bench`; every ratio comes from one run, rivals in turn with ours.",
     ]
     for name, section in results.items():
-        about = ", ".join(f"{package} {number}" for package, number in section["versions"].items())
-        lines += ["", f"## {name.capitalize()}", "", "| what | measured | goal |", "|---|--:|---|"]
-        lines += [f"| {what} | {measured} | {goal} |" for what, measured, goal in section["rows"]]
-        lines += ["", f"Python {section['python']}, {section['cores']} cores, {about}."]
-    (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
+        lines += ["", f"## {name.capitalize()}"]
+        if "note" in section:
+            lines += ["", section["note"]]
+        if "picture" in section:
+            file, alt = section["picture"]
+            lines += ["", f"![{alt}]({file})"]
+        columns = [["what", "s"], ["measured", ">"], ["goal", "s"]]
+        for table in section.get("tables", [{"columns": columns, "rows": section.get("rows")}]):
+            if "title" in table:
+                lines += ["", f"### {table['title']}"]
+            heads, formats = zip(*table["columns"], strict=True)
+            lines += ["", f"| {' | '.join(heads)} |"]
+            lines += ["|" + "|".join("---" if kind == "s" else "--:" for kind in formats) + "|"]
+            for values in table["rows"]:
+                cells = (cell(value, kind) for value, kind in zip(values, formats, strict=True))
+                lines += [f"| {' | '.join(cells)} |"]
+        lines += ["", about(section)]
+    return "\n".join(lines) + "\n"
+
+
+def cell(value, kind: str) -> str:
+    """Write one number or text; what was not measured is a dash."""
+    return "–" if value is None else format(value, kind)
+
+
+def about(section: dict) -> str:
+    """Say with what a section was measured."""
+    packages = ", ".join(f"{package} {number}" for package, number in section["versions"].items())
+    seeds = f" Seeds: {section['seeds']}." if "seeds" in section else ""
+    return f"Python {section['python']}, {section['cores']} cores, {packages}.{seeds}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"bench.py: {error}")
