@@ -3,7 +3,7 @@
 The model of the course, `TokenSVD`, predicts as Surprise's SVD does, ``r = mu + b_u + b_i + p_u . q_i``. What is
 new is where an item's bias and factors are drawn from: not around zero, but around what its token says,
 ``(b_i, q_i) ~ N(W f_i, diag(1 / lambda))``; and a user's around what the mean token of their history says. Text
-is the prior, behaviour is the evidence: an item nobody has rated *is* its prior.
+is the prior, behaviour is the evidence: an item nobody has rated *is* its prior, shifted to what its rater likes.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ class TokenSVD(Recommender, surprise.AlgoBase):
     n_factors : int
         Length of ``p_u`` and ``q_i``.
     n_epochs : int
-        Rounds of updates.
+        Rounds of updates. More is not always better: with many factors, factors are slowly pruned away, so choose both
+        on validation data.
     side : dict of str to DataFrame, optional
         Further item features, one named block each with a variance of its own; indexed by item_id.
     n_audience : int
