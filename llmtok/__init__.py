@@ -15,6 +15,7 @@ _HOME = {
     "TextEncoder": "encode",
     "behaviour_tokens": "tokens",
     "make_tokens": "tokens",
+    "ImplicitRecommender": "recommend",
     "Popularity": "recommend",
     "SurpriseRecommender": "recommend",
     "TokenSVD": "recommend",

@@ -327,13 +327,34 @@ def top_lists(recommenders: Models, users: Iterable, candidates: pd.Index, k: in
     0  popularity        1     1       b
     1  popularity        3     1       a
     """
-    users, rows = list(users), []
+    users, candidates, found = list(users), pd.Index(candidates).unique(), []
     for name, model in recommenders.items():
-        model = as_recommender(model, "score", "seen")
+        model, scored = as_recommender(model, "score", "seen"), None
         for user in users:
-            scores = model.score(user).reindex(candidates).drop(model.seen(user), errors="ignore").dropna()
-            rows += [(name, user, rank, item) for rank, item in enumerate(scores.nlargest(k).index, 1)]
-    return pd.DataFrame(rows, columns=["model", "user_id", "rank", "item_id"])
+            scores = model.score(user)
+            if scores.index is not scored:  # most models score the same items for everybody
+                scored, where = scores.index, scores.index.get_indexer(candidates)
+            values = np.append(scores.to_numpy(dtype=float), np.nan)[where]  # what is not scored, -1, is NaN
+            seen = candidates.get_indexer(model.seen(user))
+            values[seen[seen >= 0]] = np.nan
+            found.append((name, user, _largest(values, k)))
+    lists = pd.DataFrame(found, columns=["model", "user_id", "item_id"])
+    lists["rank"] = [np.arange(1, len(rows) + 1) for rows in lists["item_id"]]
+    lists = lists.explode(["rank", "item_id"], ignore_index=True).dropna(subset="rank")
+    lists["item_id"] = candidates[lists["item_id"].astype(int)]
+    return lists.astype({"rank": int}).reset_index(drop=True)[["model", "user_id", "rank", "item_id"]]
+
+
+def _largest(values, k):
+    """Where the k largest values stand, largest first; of equal ones the first. NaN is no value."""
+    values = np.where(np.isnan(values), -np.inf, values)
+    if k < len(values):
+        least = np.partition(values, -k)[-k]
+        places = np.flatnonzero(values >= least)
+    else:
+        places = np.arange(len(values))
+    places = places[np.argsort(-values[places], kind="stable")][:k]
+    return places[values[places] > -np.inf]
 
 
 def evaluate_ranking(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -120,6 +122,48 @@ class SurpriseRecommender(Recommender):
         if not trainset.knows_user(inner := trainset._raw2inner_id_users.get(user, -1)):
             return np.array([])
         return np.array([trainset.to_raw_iid(i) for i, _ in trainset.ur[inner]])
+
+
+class ImplicitRecommender(Recommender):
+    """Let a model of the implicit library take part.
+
+    Parameters
+    ----------
+    model : implicit.recommender_base.RecommenderBase
+        Such as ``implicit.als.AlternatingLeastSquares(random_state=0, num_threads=1)``. With more threads than one its
+        results differ from run to run.
+    liked : float, optional
+        The model learns from the ratings of at least this, each a 1. None takes them all.
+    """
+
+    def __init__(self, model, liked: float | None = None):
+        self.model = model
+        self.liked = liked
+
+    def fit(self, train: pd.DataFrame):
+        """Fit the model on a sparse matrix of users and items."""
+        check_ratings(train)
+        self._remember(train)
+        users, self.user_ids = pd.factorize(train["user_id"], sort=True)
+        items, self.item_ids = pd.factorize(train["item_id"], sort=True)
+        self.item_ids = self.item_ids.rename("item_id")
+        liked = np.ones(len(train), bool) if self.liked is None else train["rating"].to_numpy() >= self.liked
+        shape = len(self.user_ids), len(self.item_ids)
+        self._rated = sp.csr_matrix((np.ones(liked.sum(), "f4"), (users[liked], items[liked])), shape)
+        with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):  # as the library advises
+            warnings.filterwarnings("ignore", "Method expects CSR input")  # the library's own conversion
+            self.model.fit(self._rated, show_progress=False)
+        return self
+
+    def score(self, user) -> pd.Series:
+        """Score every item of the training set; NaN where the model has no opinion."""
+        row = self.user_ids.get_indexer([user])[0]
+        if row < 0:
+            raise InputError(f"unknown user {user!r}: this model knows the users that it was fitted on")
+        n, scores = len(self.item_ids), np.full(len(self.item_ids), np.nan)
+        places, found = self.model.recommend(row, self._rated[row], n, filter_already_liked_items=False)
+        scores[places] = found
+        return pd.Series(scores, self.item_ids)
 
 
 def to_trainset(ratings: pd.DataFrame) -> surprise.Trainset:
@@ -589,13 +633,11 @@ class TokenSVD(Recommender, surprise.AlgoBase):
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one ``.npz`` file: arrays and JSON, no pickle, whole or not at all."""
-        path = Path(path)
         arrays = {name: getattr(self, name) for name in self._ARRAYS}
         arrays |= {
             f"by_user_{n}": a for n, a in zip(("indptr", "indices", "ratings"), self._by_user, strict=True)
         }
         arrays |= {name: getattr(self, name).to_numpy() for name in ("user_ids", "item_ids")}
-        arrays = {name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()}
         about = {
             "format": "llmtok.TokenSVD/2",
             "mu": self.mu_,
@@ -604,33 +646,12 @@ class TokenSVD(Recommender, surprise.AlgoBase):
             "rating_scale": self.rating_scale_,
             "blocks": {name: [s.start, s.stop] for name, s in self.blocks_.items()},
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        try:
-            with part.open("wb") as file:
-                np.savez(file, about=np.array(json.dumps(about)), **arrays)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_model(path, about, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> TokenSVD:
         """Read a model that `save` wrote. It scores, folds in and explains; it is not for fitting again."""
-        try:
-            with zipfile.ZipFile(path) as whole:
-                if (damaged := whole.testzip()) is not None:
-                    raise ValueError(f"{damaged} is damaged")
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            about = json.loads(str(arrays["about"]))
-            if about["format"] != "llmtok.TokenSVD/2":
-                raise ValueError(about["format"])
-            model = cls._from_arrays(about, arrays)
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a saved TokenSVD ({' '.join(str(error).split())})") from None
-        return model
+        return read_model(path, "llmtok.TokenSVD/2", cls._from_arrays)
 
     @classmethod
     def _from_arrays(cls, about, arrays):
@@ -664,6 +685,39 @@ def check_features(features: pd.DataFrame, name: str) -> None:
             f"{name}: item {features.index[~finite][0]} has values that are not finite "
             f"({(~finite).sum()} items in all); drop them or encode them again"
         )
+
+
+def write_model(path: str | Path, about: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write a fitted model to one ``.npz`` file: arrays and JSON, no pickle, whole or not at all."""
+    path = Path(path)
+    arrays = {name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_model(path: str | Path, written_as: str, make: Callable[[dict, dict], Recommender]) -> Recommender:
+    """Read what `write_model` wrote, and make a model of it; `written_as` is the format, name and number."""
+    name = written_as.split(".")[1].split("/")[0]
+    try:
+        with zipfile.ZipFile(path) as whole:
+            if (damaged := whole.testzip()) is not None:
+                raise ValueError(f"{damaged} is damaged")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        about = json.loads(str(arrays["about"]))
+        if about["format"] != written_as:
+            raise ValueError(f"it is {about['format']}, and this version reads {written_as}")
+        return make(about, arrays)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a saved {name} ({' '.join(str(error).split())})") from None
 
 
 def _compress(rows, columns, values, n_rows):
