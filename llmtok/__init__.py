@@ -18,6 +18,7 @@ _HOME = {
     "ImplicitRecommender": "recommend",
     "Popularity": "recommend",
     "SurpriseRecommender": "recommend",
+    "TokenEASE": "ease",
     "TokenSVD": "recommend",
     "evaluate": "evaluation",
     "evaluate_ranking": "evaluation",

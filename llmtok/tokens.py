@@ -17,13 +17,14 @@ from sklearn.random_projection import GaussianRandomProjection
 from llmtok.data import InputError
 
 
-def make_tokens(n_components: int = 50, *, reducer="pca", random_state: int = 0) -> Pipeline:
+def make_tokens(n_components: int | None = 50, *, reducer="pca", random_state: int = 0) -> Pipeline:
     """Make the transformer that turns embeddings into LLM tokens.
 
     Parameters
     ----------
-    n_components : int
-        Length k of a token; at most the width of the embeddings and the number of items it is fitted on.
+    n_components : int or None
+        Length k of a token; at most the width of the embeddings and the number of items it is fitted on. None is as
+        long as that (of the reducer ``pca``).
     reducer : {"pca", "truncated_svd", "random"} or transformer
         How the dimension is reduced. ``pca`` centres; ``truncated_svd`` is the same without centring;
         ``random`` is a random projection, the control that has learned nothing. Or any scikit-learn

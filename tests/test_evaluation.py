@@ -479,6 +479,16 @@ def test_ranking_needs_something_to_find():
         evaluate_ranking({}, RATINGS, pd.Index([-1]))
 
 
+def test_top_lists_order_and_leave_out():
+    """Of equal scores the first candidate; not what was seen, not what has no score, not what is no candidate."""
+    scores = pd.DataFrame([[3.0, 9.0, 3.0, np.nan, 8.0, 1.0]], index=["u"], columns=list("abcdef"))
+    lists = top_lists({"m": Fixed(scores, {"u": ["e", "z"]})}, ["u"], pd.Index(list("cabdfgc")), k=3)
+    assert lists["item_id"].tolist() == ["b", "c", "a"]
+    assert lists["rank"].tolist() == [1, 2, 3]
+    nobody = top_lists({"m": Fixed(scores)}, [], pd.Index(["a"]))
+    assert nobody.empty and nobody.columns.tolist() == lists.columns.tolist()
+
+
 def test_top_lists_are_what_is_recommended():
     train, _ = next(split(RATINGS, 3))
     models = {"popular": Popularity().fit(train), "baseline": surprise.BaselineOnly(verbose=False)}

@@ -7,10 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import surprise
+from implicit.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import CosineRecommender
 from sklearn.decomposition import PCA
 from surprise.model_selection import GridSearchCV, cross_validate
+from threadpoolctl import threadpool_limits
 
-from llmtok import InputError, Popularity, SurpriseRecommender, TokenSVD, make_tokens, recommend
+from llmtok import (
+    ImplicitRecommender,
+    InputError,
+    Popularity,
+    SurpriseRecommender,
+    TokenSVD,
+    make_tokens,
+    recommend,
+)
 from llmtok.recommend import HISTORY_PRIOR, TRUST_PRIOR, Recommender, from_trainset, to_surprise, to_trainset
 
 N_USERS, N_ITEMS, WIDTH, RANK = 60, 120, 8, 3
@@ -974,6 +985,36 @@ def test_surprise_recommender(id_type):
     assert set(model.seen(user)) == set(ratings.loc[ratings["user_id"] == user, "item_id"])
     assert model.seen(id_type(999)).size == 0
     assert not set(model.recommend(user).index) & set(model.seen(user))
+
+
+@pytest.mark.parametrize("id_type", [int, str])
+def test_implicit_recommender(id_type):
+    ratings = WARM.astype({"item_id": id_type, "user_id": id_type})
+    with threadpool_limits(1, user_api="blas"):
+        als = AlternatingLeastSquares(factors=4, random_state=0, num_threads=1)
+    model = ImplicitRecommender(als, liked=4.0).fit(ratings)
+    user = ratings["user_id"].iloc[0]
+    scores = model.score(user)
+    assert scores.index.tolist() == sorted(ratings["item_id"].unique())
+    row = model.user_ids.get_loc(user)
+    np.testing.assert_allclose(scores, als.item_factors @ als.user_factors[row], rtol=1e-4, atol=1e-5)
+    assert set(model.seen(user)) == set(ratings.loc[ratings["user_id"] == user, "item_id"])
+    assert not set(model.recommend(user).index) & set(model.seen(user))
+    with pytest.raises(InputError, match="unknown user 'nobody'"):
+        model.score("nobody")
+
+
+def test_implicit_recommender_learns_from_what_was_liked(recwarn):
+    """Items 1 and 2 are liked by the same people, 1 and 3 are only rated by the same; nobody likes 3."""
+    liked = pd.DataFrame(
+        [(u, i, 5.0) for u in range(9) for i in (1, 2)], columns=["user_id", "item_id", "rating"]
+    )
+    ratings = pd.concat([liked.iloc[1:], liked.query("item_id == 1").assign(item_id=3, rating=1.0)])
+    liking = ImplicitRecommender(CosineRecommender(num_threads=1), liked=4.0).fit(ratings).score(0)
+    assert liking[2] > 0 and liking[1] > 0 and np.isnan(liking[3])  # of which it has no opinion
+    seeing = ImplicitRecommender(CosineRecommender(num_threads=1)).fit(ratings).score(0)
+    assert seeing[3] > 0
+    assert not recwarn.list
 
 
 def test_protocol_fills_in_the_rest():
