@@ -3,22 +3,43 @@
 One schema serves the whole course. ``ratings`` has the columns user_id, item_id, rating and (where known)
 timestamp in seconds since 1970; ``items`` is indexed by item_id and has title, text and whatever else the
 catalogue says. The *text* of an item is made in one place, by a template such as
-``"{title} ({year}). {genres}"``, because every number of the course depends on it.
+``"{title} ({year}). {genres}"``, because every number of the course depends on it. How files are read, and
+which layouts are known, is in `llmtok.layouts`.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
 import string
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from llmtok.layouts import (
+    ALIASES,
+    NEEDED,
+    TEXTS,
+    WELCOME,
+    WORDS,
+    InputError,
+    Notes,
+    Table,
+    names_of,
+    plain,
+    read_ids,
+    read_numbers,
+    read_table,
+    read_times,
+    shorten,
+    spread,
+    tidy_ids,
+    whole,
+)
 
 logger = logging.getLogger("llmtok")
 
@@ -42,25 +63,6 @@ DEBIAN_LICENCE = (
     "No endorsement by Debian implied."
 )
 
-# The other names under which the columns travel. Compared in lower case, without blanks, '_' and '-'.
-_ALIASES = {
-    "user_id": ("userid", "user", "uid", "customerid", "customer", "reviewerid", "visitorid"),
-    "item_id": ("itemid", "item", "iid", "movieid", "productid", "asin", "parentasin", "articleid"),
-    "rating": ("rating", "stars", "score", "overall"),
-    "timestamp": ("timestamp", "time", "date", "datetime", "unixreviewtime"),
-    "action": ("action", "event", "eventtype", "behavior", "behaviour"),
-    "title": ("title", "name"),
-    "year": ("year",),
-    "genres": ("genres", "genre"),
-}
-
-
-class InputError(ValueError):
-    """Something that the caller gave us is wrong; one line says what, where, and how to mend it."""
-
-    def __init__(self, message: str):
-        super().__init__(" ".join(message.splitlines()))
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -82,6 +84,9 @@ class Dataset:
         What may be done with the data.
     text_template : str
         The template that made ``items.text``.
+    source : DataFrame
+        What the files were taken for: the layout and the rows of each, which of its columns became which of
+        ours, which are kept beside them, and which are not used. Columns: file, what, taken.
     """
 
     name: str
@@ -90,18 +95,20 @@ class Dataset:
     cleaning: pd.DataFrame
     licence: str
     text_template: str
+    source: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "what", "taken"]))
 
     def __repr__(self) -> str:
         users = self.ratings["user_id"].nunique()
         return f"<Dataset {self.name}: {len(self.ratings)} ratings, {users} users, {len(self.items)} items>"
 
-    def with_text(self, template: str) -> Dataset:
+    def with_text(self, template: str | list[str]) -> Dataset:
         """Return the same data with ``items.text`` made by another template.
 
         Parameters
         ----------
-        template : str
-            Names columns of ``items`` in braces, such as ``"{title}"`` or ``"{title} ({year}). {genres}"``.
+        template : str or list of str
+            Names columns of ``items`` in braces, such as ``"{title}"`` or ``"{title} ({year}). {genres}"``; or
+            the columns alone, ``["title", "genres"]`` for ``"{title}. {genres}"``.
 
         Examples
         --------
@@ -110,26 +117,43 @@ class Dataset:
         'Toy Story'
         """
         items = self.items.assign(text=make_text(self.items, template))
-        return replace(self, items=items, text_template=template)
+        return replace(self, items=items, text_template=_template(template))
 
 
-def make_text(items: pd.DataFrame, template: str) -> pd.Series:
+def _template(template: str | list[str]) -> str:
+    """Write a list of columns as a template."""
+    if isinstance(template, str):
+        return template
+    if not isinstance(template, (list, tuple)):
+        raise InputError(f"the text template {template!r} is neither a text nor a list of columns")
+    if wrong := [name for name in template if not isinstance(name, str) or re.search("[{}]", name)]:
+        raise InputError(f"a text cannot be made of the column {wrong[0]!r}; rename it, without braces")
+    return ". ".join(f"{{{name}}}" for name in template)
+
+
+def make_text(items: pd.DataFrame, template: str | list[str]) -> pd.Series:
     """Fill a template from the columns of `items`; what a missing value leaves behind is tidied away.
 
     Parameters
     ----------
     items : DataFrame
         The catalogue.
-    template : str
-        Column names in braces. A list joined by ``|`` is written with commas.
+    template : str or list of str
+        Column names in braces, or a list of columns to be joined by ``". "``. A value that is a list joined by
+        ``|`` is written with commas.
 
     Returns
     -------
     Series of str
         Indexed as `items`; empty where every column that the template names is missing.
     """
+    template = _template(template)
     try:
-        parts = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
+        parts = [
+            # The name of a column may hold '!' and ':', which mean something to Python.
+            (literal, name and name + (f"!{turned}" if turned else "") + (f":{spec}" if spec else ""))
+            for literal, name, spec, turned in string.Formatter().parse(template)
+        ]
     except ValueError as error:
         raise InputError(f"the text template {template!r} cannot be read: {error}") from None
     names = [name for _, name in parts if name is not None]
@@ -154,7 +178,8 @@ def make_text(items: pd.DataFrame, template: str) -> pd.Series:
 
 def _close_gap(text: str) -> str:
     """Tidy away the punctuation around a missing value; a text with nothing missing stays as it is."""
-    text = re.sub(r"\s+([.,;:])", r"\1", re.sub(r"\s*(\(\s*\)|\[\s*\])", "", text))
+    text = re.sub(r"\s*(\(\s*\)|\[\s*\])", "", text)
+    text = re.sub(r"\s+([.,;:])", r"\1", re.sub(r"([.,;:])(\s+[.,;:])+(?=\s|$)", r"\1", text))
     return text.strip(" .,;:-|")
 
 
@@ -210,6 +235,8 @@ def clean(
     possible = ratings["rating"].between(low, high) & np.isfinite(ratings["rating"])
     if len(ratings) and not possible.any():
         least, most = ratings["rating"].min(), ratings["rating"].max()
+        if rating_scale is None:
+            raise InputError(f"no rating is a finite number; they run from {least:g} to {most:g}: mend them")
         raise InputError(
             f"no rating lies between {low:g} and {high:g}; they run from {least:g} to {most:g}: "
             "give their own rating_scale"
@@ -248,31 +275,36 @@ def load_csv(
     ratings: str | Path,
     items: str | Path,
     *,
-    text_template: str | None = None,
-    columns: dict[str, str] | None = None,
+    text_template: str | list[str] | None = None,
+    columns: dict[str, str | None] | None = None,
     rating_scale: tuple[float, float] | None = None,
     strengths: dict[str, float] | None = None,
     min_user_ratings: int = 1,
     min_item_ratings: int = 1,
     name: str | None = None,
     licence: str = "your own data",
+    encoding: str | None = None,
 ) -> Dataset:
     """Load your own ratings, or a log of what people did, and your own catalogue.
 
     Parameters
     ----------
     ratings : path
-        A CSV file in UTF-8 with a column each for user, item and rating, and perhaps time (seconds or
-        milliseconds since 1970, or a date). Or a behaviour log: the action in place of the rating, with
-        `strengths`.
+        A file with a column each for user, item and rating, and perhaps time (seconds or milliseconds since
+        1970, or a date). Or a behaviour log: the action in place of the rating, with `strengths`. Or neither:
+        then each row is an interaction, with a rating of 1. Either file is CSV (commas, semicolons, tabs,
+        pipes or ``::``) or JSON lines, packed by gzip or not, with a header or in a layout of MovieLens or Amazon.
     items : path
-        A CSV file with a column for the item's id and further columns that describe it.
-    text_template : str, optional
-        How to write an item's text from its columns; by default the title, and year and genres where present.
+        A file with a column for the item's id and further columns that describe it.
+    text_template : str or list of str, optional
+        How to write an item's text from its columns, or which columns to write one after the other. By
+        default the title, year and genres where present, and then each column of text: one that is called
+        description, summary, plot and so on, or has five words or more (in Chinese or Japanese ten characters)
+        in half of its fields.
     columns : dict, optional
         Our name to yours, such as ``{"user_id": "customer no", "title": "headline"}``, where yours is none of
         the usual ones (userId, movieId, asin, stars, ...). Ours are user_id, item_id, rating, timestamp,
-        action, title, year and genres.
+        action, title, year and genres. None says that there is none: ``{"rating": None}``.
     rating_scale : (float, float), optional
         Lowest and highest possible rating; others are dropped, and counted.
     strengths : dict, optional
@@ -282,162 +314,226 @@ def load_csv(
         See `clean`.
     name, licence : str, optional
         Kept in the result.
+    encoding : str, optional
+        Such as ``"cp1252"``, of files that are not in UTF-8 and have no byte order mark.
 
     Returns
     -------
     Dataset
-        Ids are whole numbers where every id of both files is one (``007`` is not), else strings.
+        Ids are whole numbers where every id of both files is one (``007`` is not, ``7.0`` is if all are like
+        this), else strings. ``source`` says what the files were taken for, ``cleaning`` what was changed. A
+        catalogue without titles has those of its first column of words that differ from item to item, or its
+        ids; one whose titles end in a year, ``Toy Story (1995)``, has title and year; a column of its own that
+        is called text becomes own_text.
 
     Raises
     ------
     InputError
-        A file or a column is missing, a file is empty, there is text where a number belongs, the ids of the
-        two files have nothing in common, or nothing is left after cleaning.
+        A file or a column is missing, a file is empty or no text, there is text where a number belongs, the ids
+        of the two files have nothing in common, or nothing is left after cleaning.
     """
     ratings, items, columns = Path(ratings), Path(items), columns or {}
-    if strange := set(columns) - set(_ALIASES):
-        raise InputError(f"columns= knows {', '.join(_ALIASES)}, and not {', '.join(map(repr, strange))}")
-    welcome = ["rating", "timestamp", "action"]
-    events = _rename(_read_csv(ratings), ratings, ["user_id", "item_id"], welcome, columns)
-    catalogue = _rename(_read_csv(items), items, ["item_id", "title"], ["year", "genres"], columns)
-    if "timestamp" in events:
-        events["timestamp"] = _times(events["timestamp"], ratings)
-    notes = []
-    if strengths is not None:
-        events, notes = _weigh_actions(events, strengths, ratings)
-    elif "rating" in events:
-        events["rating"] = _numbers(events["rating"], ratings, "rating")
-    else:
-        hint = "name it, with columns={'rating': 'your column'}"
-        if "action" in events:
-            hint = "there are actions: say what each is worth, with strengths={'view': 1, 'buy': 3}"
-        raise InputError(f"{ratings}: no column for 'rating' among {', '.join(events.columns)}; {hint}")
-    if _whole(events["item_id"]) and _whole(catalogue["item_id"]):
-        events["item_id"] = events["item_id"].astype("Int64")
-        catalogue["item_id"] = catalogue["item_id"].astype("Int64")
-    if _whole(events["user_id"]):
-        events["user_id"] = events["user_id"].astype("Int64")
-    if "year" in catalogue and _whole(years := catalogue["year"].str.replace(r"\.0$", "", regex=True)):
-        catalogue["year"] = years.astype("Int64")
-    kept = [c for c in ("user_id", "item_id", "rating", "timestamp") if c in events]
-    cleaned, table, steps = clean(
-        events[kept],
-        catalogue,
-        rating_scale=rating_scale,
-        min_user_ratings=min_user_ratings,
-        min_item_ratings=min_item_ratings,
+    if strange := set(columns) - set(ALIASES):
+        raise InputError(f"columns= knows {', '.join(ALIASES)}, and not {', '.join(map(repr, strange))}")
+    dataset = _load(
+        read_table(ratings, "ratings", columns, encoding),
+        read_table(items, "items", columns, encoding),
+        columns,
+        text_template,
+        strengths,
+        {
+            "rating_scale": rating_scale,
+            "min_user_ratings": min_user_ratings,
+            "min_item_ratings": min_item_ratings,
+        },
+        name or ratings.resolve().parent.name,
+        licence,
     )
-    if notes:
-        steps = pd.concat([pd.DataFrame(notes, columns=steps.columns), steps], ignore_index=True)
-    # Missing ids are gone now, so whole numbers can be plain ones.
-    cleaned = cleaned.astype({c: "int64" for c in ("user_id", "item_id") if cleaned[c].dtype == "Int64"})
-    if table.index.dtype == "Int64":
-        table.index = table.index.astype("int64")
-    if text_template is None:
-        text_template = "{title}" + " ({year})" * ("year" in table) + ". {genres}" * ("genres" in table)
-    table = table.assign(text=make_text(table, text_template))
-    name = name or ratings.resolve().parent.name
-    dataset = Dataset(name, cleaned, table, steps, licence, text_template)
     logger.info("%r", dataset)
     return dataset
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Every column as text, so that an id such as 007 stays what it is; only an empty field is missing."""
-    try:
-        frame = pd.read_csv(
-            path, dtype="str", keep_default_na=False, na_values=[""], encoding="utf-8-sig", index_col=False
-        )
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path}: the file is empty; it needs a header line and rows below it") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); save it as one") from None
-    if frame.empty:
-        raise InputError(f"{path}: a header and no rows; it needs rows below the header")
-    return frame
+def _load(log: Table, listed: Table, columns, text_template, strengths, cleaning, name, licence) -> Dataset:
+    """Make a data set of two files that were read; `cleaning` are options of `clean`."""
+    events, catalogue = _rename(log, "ratings", columns), _rename(listed, "items", columns)
+    notes = Notes()
+    for table, told, frame in ((log, "ratings", events), (listed, "items", catalogue)):
+        notes.add(told, "fewer fields than the header: the others are empty", frame, table.short)
+    source = [*_taken(log, events), *_taken(listed, catalogue)]
+    if "timestamp" in events:
+        events["timestamp"] = read_times(events["timestamp"], log.path)
+    for told, frame, path in (("ratings", events, log.path), ("items", catalogue, listed.path)):
+        for ours in NEEDED[told]:
+            frame[ours] = tidy_ids(frame[ours], ours, path, told, notes)
+    events["item_id"], catalogue["item_id"] = read_ids([events["item_id"], catalogue["item_id"]], notes)
+    [events["user_id"]] = read_ids([events["user_id"]], notes)
+    events = _rate(events, log, strengths, columns, notes)
+    catalogue, default = _describe(catalogue, listed.path, columns, text_template, notes)
+    kept = [c for c in ("user_id", "item_id", "rating", "timestamp") if c in events]
+    cleaned, table, steps = clean(events[kept], catalogue, **cleaning)
+    if notes.rows:
+        steps = pd.concat([pd.DataFrame(notes.rows, columns=steps.columns), steps], ignore_index=True)
+    # Missing ids are gone now, so whole numbers can be plain ones.
+    cleaned = cleaned.astype({c: "int64" for c in ("user_id", "item_id") if cleaned[c].dtype == "Int64"})
+    if table.index.dtype == "Int64":
+        table.index = table.index.astype("int64")
+    text_template = _template(default if text_template is None else text_template)
+    table = table.assign(text=make_text(table, text_template))
+    source = pd.DataFrame(source, columns=["file", "what", "taken"])
+    return Dataset(name, cleaned, table, steps, licence, text_template, source)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.split(":")[0]).lower()
-
-
-def _rename(frame, path, needed, welcome, columns) -> pd.DataFrame:
+def _rename(table: Table, kind: str, columns: dict) -> pd.DataFrame:
     """Give the columns our names: as the caller says, or by the usual other names."""
-    found = {}
-    for ours in needed + welcome:
-        usual = [c for c in frame if c == ours] or [c for c in frame if _plain(c) in _ALIASES[ours]]
-        theirs = [c for c in frame if c == columns.get(ours)]
-        if ours not in columns or (
-            ours == "item_id" and not theirs
-        ):  # each file may have its own name for it
-            theirs = usual
+    frame, found = table.frame, {}
+    named = [columns.get(ours) for ours in NEEDED[kind] + WELCOME[kind]] if kind == "ratings" else []
+    for ours in NEEDED[kind] + WELCOME[kind]:
+        theirs = [c for c in frame if ours in columns and c == columns[ours]]
+        # The ids of items may have another name in each file.
+        if ours not in columns or (ours == "item_id" and not theirs):
+            usual = names_of(ours, kind)
+            theirs = [c for c in frame if c not in named and (c == ours or plain(c) in usual)]
+            theirs.sort(key=lambda c: -1 if c == ours else usual.index(plain(c)))
         if theirs:
             found[ours] = theirs[0]
-        elif ours in needed or ours in columns:
+        elif ours in NEEDED[kind] or columns.get(ours):
+            names = [*frame, *table.unused]
             hint = f"name it, with columns={{{ours!r}: 'your column'}}"
-            if len(frame.columns) == 1:
-                hint = "are its columns separated by commas?"
-            what = repr(columns[ours]) if ours in columns else f"for {ours!r}"
-            raise InputError(f"{path}: no column {what} among {', '.join(frame.columns)}; {hint}")
-    rest = frame[[c for c in frame if c not in found and c not in found.values()]]
-    return pd.concat([frame[list(found.values())].set_axis(list(found), axis=1), rest], axis=1)
+            if len(names) == 1:
+                hint = "are its columns separated by commas, semicolons, tabs or pipes?"
+            elif any(re.fullmatch(r"[0-9.]+", name) for name in names):
+                hint = f"the first line must name the columns, as in {','.join(NEEDED[kind] + WELCOME[kind][:1])}"
+            what = repr(columns[ours]) if columns.get(ours) else f"for {ours!r}"
+            raise InputError(f"{table.path}: no column {what} among {', '.join(map(shorten, names))}; {hint}")
+    table.found, left = found, [c for c in frame if c not in found.values()]
+    made = {ours: frame[theirs] for ours, theirs in found.items()}
+    if kind == "ratings":
+        if twice := [theirs for theirs in found.values() if list(found.values()).count(theirs) > 1]:
+            raise InputError(f"{table.path}: columns= names {twice[0]!r} twice; name another column")
+        table.unused += left
+        return pd.DataFrame(made)
+    table.kept = [c for c in left if c not in found]
+    table.unused = [c for c in left if c in found]  # its name is another's now
+    made |= {c: frame[c] for c in table.kept}
+    return pd.DataFrame({c: made[c] if c == "item_id" else made[c].astype("str") for c in made})
 
 
-def _whole(column: pd.Series) -> bool:
-    """Whether each value, so far text, is a whole number as one writes it; ``007`` is not."""
-    return bool(column.dropna().str.fullmatch(r"0|-?[1-9]\d{0,17}").all())
+def _taken(table: Table, frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Say what a file was taken for: rows of `Dataset.source`."""
+    ours = [(name, f"column {theirs!r}") for name, theirs in table.found.items()]
+    others = [(what, ", ".join(c)) for what, c in (("kept", table.kept), ("not used", table.unused)) if c]
+    told = [("layout", table.layout), ("rows", f"{len(frame)}"), *ours, *others]
+    return [(table.path.name, *row) for row in told]
 
 
-def _numbers(column: pd.Series, path: Path, what: str) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    missing = column.isna() | column.str.strip().str.lower().isin(["nan", "na", "null", "none"])
-    wrong = numbers.isna() & ~missing
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"{path}, row {row + 1} of {len(column)} below the header: {what} is {column.iloc[row]!r}, which "
-            "is no number; mend or delete the row"
-        )
-    return numbers.astype("float64")
+def _rate(events, table: Table, strengths, columns: dict, notes: Notes) -> pd.DataFrame:
+    """Give each row a rating: the one that it has, or its action's worth, or 1."""
+    path = table.path
+    if strengths is not None:
+        return _weigh_actions(events, strengths, table, notes)
+    if "rating" in events:
+        return events.assign(rating=read_numbers(events["rating"], path, "rating", notes))
+    if "rating" not in columns:
+        missing = f"{path}: no column for 'rating' among {', '.join(map(shorten, [*events, *table.unused]))}"
+        if "action" in events:
+            hint = "there are actions: say what each is worth, with strengths={'view': 1, 'buy': 3}"
+            raise InputError(f"{missing}; {hint}")
+        if perhaps := _looks_like_rating(table):
+            raise InputError(
+                f"{missing}; is it {perhaps!r}? then columns={{'rating': {perhaps!r}}}; if each row is an "
+                "interaction without a rating, columns={'rating': None}"
+            )
+    notes.add("ratings", "no column for 'rating': each row is an interaction, rating 1", events, len(events))
+    return events.assign(rating=1.0)
 
 
-def _times(column: pd.Series, path: Path) -> pd.Series:
-    """Seconds since 1970 from seconds, milliseconds or dates; what is none of them becomes missing."""
-    seconds = pd.to_numeric(column, errors="coerce").astype("float64")
-    seconds = seconds.where(~(seconds.abs() >= 1e11), seconds // 1000)
-    text = seconds.isna() & column.notna()
-    if text.any():
-        dates = pd.to_datetime(column[text], errors="coerce", utc=True, format="mixed")
-        seconds[text] = (dates - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
-        if seconds.isna().all():
-            example = column[text].iloc[0]
-            raise InputError(f"{path}: the times, like {example!r}, are neither numbers nor dates; mend them")
-    return seconds
+def _looks_like_rating(table: Table) -> str | None:
+    """Find a column that nobody named and that holds numbers; an id is none."""
+    if not table.unused:
+        return None
+    start = read_table(table.path, "ratings", {}, table.encoding, rows=1000).frame
+    for name in table.unused:
+        texts = start[name].cat.categories if name in start else []
+        if len(texts) and not re.search(r"id$|^column[0-9]+$", plain(name)):
+            if pd.to_numeric(texts, errors="coerce").notna().all():
+                return name
+    return None
 
 
-def _weigh_actions(events: pd.DataFrame, strengths: dict[str, float], path: Path):
+def _describe(items, path: Path, columns: dict, given, notes: Notes) -> tuple[pd.DataFrame, str]:
+    """Find title, year and texts of a catalogue; return it with the default template of its text."""
+    if "text" in items:  # the name of the text that we make
+        free = "own_text"
+        while free in items:
+            free = f"own_{free}"
+        items = items.rename(columns={"text": free})
+    words = [
+        c for c in items if c not in ("item_id", "title", "year", "genres") and _has(items[c], "[^\\W\\d_]")
+    ]
+    words = [c for c in words if not _has(items[c], r"^\s*(?:https?://|[\[{])") and not re.search("[{}]", c)]
+    texts = [c for c in words if plain(c) in (*TEXTS, "owntext") or _has(items[c], WORDS)]
+    first = "title"
+    if "title" in items and "year" not in items and "year" not in columns:
+        parts = _split_year(items["title"])
+        if (dated := parts["year"].notna()).sum() * 2 >= max(items["title"].notna().sum(), 1):
+            items = items.assign(title=parts["title"].where(dated, items["title"]), year=parts["year"])
+            notes.add("items", "a year at the end of the title: a column of its own", items, dated.sum())
+    elif "year" in items and whole((years := items["year"].str.replace(r"\.0$", "", regex=True)).dropna()):
+        items["year"] = years.astype("Int64")
+    if "title" not in items:
+        named = [c for c in words if items[c].nunique() * 2 >= items[c].notna().sum()]
+        first = named[0] if named else None
+        if not words and "genres" not in items and given is None:
+            raise InputError(
+                f"{path}: no column for 'title' among {', '.join(map(shorten, items))}, and none of words; name one, "
+                "with columns={'title': 'your column'}"
+            )
+        title = items[first].map(shorten, na_action="ignore") if first else items["item_id"].astype("str")
+        items = items.assign(title=title)
+        notes.add("items", f"no column for 'title': '{first or 'item_id'}' stands in", items, len(items))
+        if not first:
+            texts = texts or words
+    rest = [c for c in texts if c != first]
+    parts = ["{year}"] * ("year" in items) + ["{genres}"] * ("genres" in items) + [f"{{{c}}}" for c in rest]
+    template = f"{{{first}}}" if first else ""
+    for part in parts:
+        template += (f" ({part})" if part == "{year}" else f". {part}") if template else part
+    return items, template
+
+
+def _has(column: pd.Series, pattern: str) -> bool:
+    """Whether half of the fields have it; of a long column, of its first thousand."""
+    some = column.dropna().head(1000)
+    return len(some) > 0 and some.astype("str").str.contains(pattern).mean() >= 0.5
+
+
+def _split_year(titles: pd.Series) -> pd.DataFrame:
+    parts = titles.str.extract(r"^(?P<title>.*?)\s*(?:\((?P<year>[0-9]{4})\))?\s*$", flags=re.DOTALL)
+    return parts.assign(year=parts["year"].astype("Int64"))
+
+
+def _weigh_actions(events, strengths: dict[str, float], table: Table, notes: Notes) -> pd.DataFrame:
     """Turn actions into strengths and keep the strongest of a user on an item."""
     if "action" not in events:
         raise InputError(
-            f"{path}: strengths are given, and no column for 'action' is among {', '.join(events.columns)}; "
-            "name it, with columns={'action': 'your column'}"
+            f"{table.path}: strengths are given, and no column for 'action' is among "
+            f"{', '.join(map(shorten, [*events, *table.unused]))}; name it, with columns={{'action': 'your column'}}"
         )
-    if unknown := sorted(set(events["action"].dropna()) - set(strengths)):
-        few = ", ".join(unknown[:5])
-        raise InputError(f"{path}: no strength for the action {few}; strengths has {', '.join(strengths)}")
-    events = events.assign(rating=events["action"].map(strengths).astype("float64"))
+    actions = events["action"].cat.categories
+    if unknown := sorted(set(actions) - set(strengths)):
+        few = ", ".join(map(shorten, unknown[:5]))
+        raise InputError(
+            f"{table.path}: no strength for the action {few}; strengths has {', '.join(strengths)}"
+        )
+    worth = np.array([strengths[action] for action in actions], dtype="float64")
+    events = events.assign(rating=spread(events["action"], worth, np.nan))
     by_strength = events.sort_values(
         [c for c in ("rating", "timestamp") if c in events], kind="stable", na_position="first"
     )
     ids = ["user_id", "item_id"]
     weaker = by_strength.duplicated(ids, keep="last") & by_strength[ids].notna().all(axis=1)
-    strongest = by_strength[~weaker].sort_index()
-    what = "several actions on one item: the strongest is kept"
-    return strongest, [("ratings", what, len(events), 0, int(weaker.sum()), len(strongest))]
+    notes.add("ratings", "several actions on one item: the strongest is kept", events, 0, weaker.sum())
+    return by_strength[~weaker].sort_index()
 
 
 # --- Data sets by name --------------------------------------------------------------------------------------
@@ -469,10 +565,9 @@ _REMOTE = {
     "movielens-1m": ("ml-1m.zip", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
     "movielens-32m": ("ml-32m.zip", "md5:d472be332d4daa821edc399621853b57"),
 }
-_ML100K_GENRES = (
-    "unknown Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
-    "Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
+_PAIRS = (  # the files of a folder, by their usual names
+    ("ratings.csv", "items.csv"), ("ratings.csv", "movies.csv"), ("ratings.dat", "movies.dat"), ("u.data", "u.item")
+)  # fmt: skip
 
 
 def data_folder() -> Path:
@@ -488,7 +583,7 @@ def cache_folder() -> Path:
 
 
 def load_dataset(
-    name: str = "movielens-small", *, text_template: str | None = None, progress: bool = True
+    name: str = "movielens-small", *, text_template: str | list[str] | None = None, progress: bool = True
 ) -> Dataset:
     """Load a data set by its name.
 
@@ -498,8 +593,8 @@ def load_dataset(
         ``movielens-small`` and ``debian-packages`` come with the repository. ``movielens-100k``,
         ``movielens-1m`` and ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned
         checksum, and kept (the last needs about 6 GB of memory). A folder of your own with ``ratings.csv``
-        and ``items.csv`` is a name too.
-    text_template : str, optional
+        and ``items.csv`` is a name too, and so is one with MovieLens' own files.
+    text_template : str or list of str, optional
         How an item's text is made; by default title, year and genres of a film as far as the catalogue has
         them, and name, summary and description of a package.
     progress : bool
@@ -543,15 +638,17 @@ def load_dataset(
     if name in _REMOTE:
         archive = _download(*_REMOTE[name], progress=progress)
         try:
-            ratings, items, scale = _READERS[name](archive)
-        except (KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
+            folder = zipfile.Path(archive, f"{Path(_REMOTE[name][0]).stem}/")
+            log, listed = next(pair for pair in _PAIRS if (folder / pair[1]).exists())
+            tables = read_table(folder / log, "ratings", {}), read_table(folder / listed, "items", {})
+            scale = {"rating_scale": (0.5 if name == "movielens-32m" else 1.0, 5.0)}
+            return _load(*tables, {}, text_template or FILM_TEXT, None, scale, name, MOVIELENS_LICENCE)
+        except (StopIteration, InputError, zipfile.BadZipFile) as error:
             raise InputError(f"{archive}: not the archive of {name} ({error}); delete it") from None
-        cleaned, table, steps = clean(ratings, items, rating_scale=scale)
-        text_template = text_template or FILM_TEXT
-        table = table.assign(text=make_text(table, text_template))
-        return Dataset(name, cleaned, table, steps, MOVIELENS_LICENCE, text_template)
     if (folder := Path(name)).is_dir():
-        return load_csv(folder / "ratings.csv", folder / "items.csv", text_template=text_template)
+        pairs = [pair for pair in _PAIRS if all((folder / file).exists() for file in pair)]
+        log, listed = (pairs or _PAIRS)[0]
+        return load_csv(folder / log, folder / listed, text_template=text_template)
     raise InputError(
         f"unknown data set {str(name)!r}; there are {', '.join([*_BUNDLED, *_REMOTE])}, or a folder "
         "with ratings.csv and items.csv"
@@ -601,51 +698,3 @@ def _reason(error: Exception) -> str:
         requests.exceptions.ChunkedEncodingError: "the connection was cut",
     }
     return next((said for kind, said in reasons.items() if isinstance(error, kind)), type(error).__name__)
-
-
-_PLAIN_TEXT = {"encoding": "latin-1", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
-
-
-def _split_year(titles: pd.Series) -> pd.DataFrame:
-    parts = titles.str.extract(r"^(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$")
-    return parts.assign(year=parts["year"].astype("Int64"))
-
-
-def _read_100k(archive: Path):
-    with zipfile.ZipFile(archive) as z:
-        with z.open("ml-100k/u.data") as file:
-            ratings = pd.read_csv(file, sep="\t", names=["user_id", "item_id", "rating", "timestamp"])
-        with z.open("ml-100k/u.item") as file:
-            raw = pd.read_csv(file, sep="|", header=None, **_PLAIN_TEXT)
-    flags = raw.iloc[:, 5:].to_numpy(dtype=bool)
-    named = np.array(_ML100K_GENRES)
-    genres = ["|".join(named[row]).replace("unknown", "") for row in flags]
-    titles = raw[1].where(raw[1] != "unknown")  # one film
-    items = _split_year(titles).assign(item_id=raw[0], genres=pd.Series(genres, dtype="str"))
-    return ratings.astype({"rating": float}), items, (1.0, 5.0)
-
-
-def _read_1m(archive: Path):
-    with zipfile.ZipFile(archive) as z:
-        with z.open("ml-1m/ratings.dat") as file:  # '::' read as ':' leaves empty columns, and is much faster
-            ratings = pd.read_csv(file, sep=":", header=None, usecols=[0, 2, 4, 6])
-        with z.open("ml-1m/movies.dat") as file:
-            names = ["item_id", "title", "genres"]
-            raw = pd.read_csv(file, sep="::", engine="python", names=names, **_PLAIN_TEXT)
-    ratings.columns = ["user_id", "item_id", "rating", "timestamp"]
-    items = _split_year(raw["title"]).assign(item_id=raw["item_id"], genres=raw["genres"])
-    return ratings.astype({"rating": float}), items, (1.0, 5.0)
-
-
-def _read_32m(archive: Path):
-    names = {"userId": "user_id", "movieId": "item_id"}
-    with zipfile.ZipFile(archive) as z:
-        with z.open("ml-32m/ratings.csv") as file:
-            ratings = pd.read_csv(file).rename(columns=names)
-        with z.open("ml-32m/movies.csv") as file:
-            raw = pd.read_csv(file, keep_default_na=False, na_values=[""]).rename(columns=names)
-    items = _split_year(raw["title"]).assign(item_id=raw["item_id"], genres=raw["genres"])
-    return ratings.astype({"rating": float}), items, (0.5, 5.0)
-
-
-_READERS = {"movielens-100k": _read_100k, "movielens-1m": _read_1m, "movielens-32m": _read_32m}

@@ -19,6 +19,7 @@ import pytest
 from llmtok import InputError, load_csv, load_dataset
 from llmtok import data as module
 from llmtok.data import clean, data_folder, make_text
+from llmtok.layouts import ML100K_GENRES
 
 STEPS = ["table", "step", "rows before", "changed", "dropped", "rows after"]
 
@@ -379,6 +380,14 @@ def test_text_of_an_item(title, year, genres, text):
     assert made.loc[7] == text and made.name == "text"
 
 
+def test_gaps_within_a_text():
+    items = pd.DataFrame(
+        {"title": ["A", "B", "C.", "D"], "b": ["x", None, None, "x"], "c": ["y", "y", "y", None]}
+    )
+    assert make_text(items, ["title", "b", "c"]).tolist() == ["A. x. y", "B. y", "C.. y", "D. x"]
+    assert make_text(items, "{title}: {b}. {c}").tolist() == ["A: x. y", "B: y", "C.: y", "D: x"]
+
+
 def test_title_keeps_its_own_punctuation():
     items = pd.DataFrame({"title": ["I.Q.", "If....", "(no title)"]})
     assert make_text(items, "{title}").tolist() == ["I.Q.", "If....", ""]
@@ -647,6 +656,307 @@ def test_behaviour_log_with_unknown_actions(write):
     assert "'action'" in message and "columns=" in message
 
 
+# --- Layouts ------------------------------------------------------------------------------------------------
+
+
+def taken(own, file):
+    """What a file was taken for, as a dict."""
+    rows = own.source[own.source["file"] == file]
+    return dict(zip(rows["what"], rows["taken"], strict=True))
+
+
+def notes(own, *words):
+    """How many rows a step of cleaning changed, of the one step that has the words."""
+    [changed] = own.cleaning[own.cleaning["step"].str.contains(" ".join(words), regex=False)]["changed"]
+    return changed
+
+
+def test_a_folder_with_movielens_100k_as_it_comes(tmp_path):
+    films = [
+        u_item(1, "Toy Story (1995)", "Animation", "Children"),
+        u_item(2, '"Misérables", Les (1995)', "Drama"),
+        u_item(267, "unknown", "unknown"),
+    ]
+    (tmp_path / "u.data").write_text("196\t2\t3\t881250949\n186\t1\t5\t881250950\n")
+    (tmp_path / "u.item").write_text("\n".join(films) + "\n", encoding="latin-1")
+    own = load_dataset(str(tmp_path))
+    assert own.ratings.to_numpy().tolist() == [[196, 2, 3, 881250949], [186, 1, 5, 881250950]]
+    assert own.items.text.to_dict() == {
+        1: "Toy Story (1995). Animation, Children", 2: '"Misérables", Les (1995). Drama', 267: ""
+    }  # fmt: skip
+    assert own.text_template == module.FILM_TEXT and own.items.columns.tolist() == [
+        "title", "genres", "year", "text"
+    ]  # fmt: skip
+    assert (
+        taken(own, "u.item")["layout"].startswith("u.item of MovieLens 100K")
+        and "LATIN-1" in taken(own, "u.item")["layout"]
+    )
+    assert "no header, columns separated by tabs" in taken(own, "u.data")["layout"]
+    (tmp_path / "u.item").write_text("\n".join(films) + "\n", encoding="utf-8")
+    assert load_dataset(str(tmp_path)).items.text.to_dict() == own.items.text.to_dict()
+
+
+def test_a_folder_with_movielens_1m_as_it_comes(tmp_path):
+    (tmp_path / "ratings.dat").write_text("1::2::3::978300760\n2::1::5::978300761\n")
+    films = '1::Toy Story (1995)::A|B|C|D|E\n2::Misérables: Les, "x (1995)::Drama\n'
+    (tmp_path / "movies.dat").write_text(films, encoding="latin-1")
+    own = load_dataset(tmp_path)
+    assert own.ratings.to_numpy().tolist() == [[1, 2, 3, 978300760], [2, 1, 5, 978300761]]
+    assert own.items.text.tolist() == [
+        "Toy Story (1995). A, B, C, D, E", 'Misérables: Les, "x (1995). Drama'
+    ]  # fmt: skip
+    assert taken(own, "movies.dat")["layout"].startswith("movies.dat of MovieLens 1M")
+
+
+def test_ratings_csv_and_movies_csv_of_movielens(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,3.5,978300760\n")
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n2,"City, The (1995)",Drama|War\n3,Babylon 5,Sci-Fi\n'
+    )
+    own = load_dataset(tmp_path)
+    assert own.items.title.tolist() == ["City, The", "Babylon 5"] and own.items.year.tolist() == [1995, pd.NA]
+    assert own.items.text.tolist() == ["City, The (1995). Drama, War", "Babylon 5. Sci-Fi"]
+    assert notes(own, "a year at the end of the title") == 1
+    own = load_csv(tmp_path / "ratings.csv", tmp_path / "movies.csv", columns={"year": None})
+    assert own.items.title.tolist() == ["City, The (1995)", "Babylon 5"] and "year" not in own.items
+
+
+@pytest.mark.parametrize(
+    ("ratings", "layout"),
+    [
+        ("A2SUAM1J3GNN3B,0000013714,5.0,1400457600\nA14VAT5EAX3D9S,B00000JHWX,4.0,1400457601\n", "user_id, item_id"),
+        ("0000013714,A2SUAM1J3GNN3B,5.0,1400457600\nB00000JHWX,A14VAT5EAX3D9S,4.0,1400457601\n", "of 2018"),
+        ("user_id,parent_asin,rating,timestamp\nA2SUAM1J3GNN3B,0000013714,5.0,1400457600123\n"
+         "A14VAT5EAX3D9S,B00000JHWX,4.0,1400457601123\n", "a header"),
+        ('{"rating": 5.0, "title": "Nice", "text": "So nice", "asin": "B00000JHWW", "parent_asin": "0000013714", '
+         '"user_id": "A2SUAM1J3GNN3B", "timestamp": 1400457600123}\n{"rating": 4.0, "asin": "B00000JHWX", '
+         '"parent_asin": "B00000JHWX", "user_id": "A14VAT5EAX3D9S", "timestamp": 1400457601123}\n', "JSON lines"),
+    ],
+)  # fmt: skip
+def test_ratings_and_catalogue_of_amazon(tmp_path, ratings, layout):
+    (tmp_path / "R.csv").write_text(ratings)
+    (tmp_path / "meta.jsonl").write_text(
+        '{"title": "Hymns", "description": ["Songs.", "Many."], "features": [], "price": 9.5, "details": {"a": 1}, '
+        '"categories": ["Books", "Music"], "parent_asin": "0000013714", "images": [{"thumb": "https://x"}]}\n'
+        '{"title": "Top", "description": [], "features": ["It spins", "It hums"], "categories": [["Toys"], ["Tin"]], '
+        '"parent_asin": "B00000JHWX", "price": null}\n'
+    )
+    own = load_csv(tmp_path / "R.csv", tmp_path / "meta.jsonl")
+    assert own.ratings.to_dict("list") == {
+        "user_id": ["A2SUAM1J3GNN3B", "A14VAT5EAX3D9S"], "item_id": ["0000013714", "B00000JHWX"],
+        "rating": [5.0, 4.0], "timestamp": [1400457600, 1400457601],
+    }  # fmt: skip
+    assert own.items.text.tolist() == [
+        "Hymns. Books, Music. Songs. Many",
+        "Top. Toys, Tin. It spins, It hums",
+    ]
+    assert own.text_template == "{title}. {genres}. {description}. {features}"
+    assert own.items.price.tolist()[0] == "9.5" and own.items.details.tolist()[0] == '{"a": "1"}'
+    assert (
+        layout in taken(own, "R.csv")["layout"] and taken(own, "meta.jsonl")["layout"] == "JSON lines; UTF-8"
+    )
+    assert taken(own, "meta.jsonl")["genres"] == "column 'categories'"
+    if "JSON" in layout:
+        assert taken(own, "R.csv")["item_id"] == "column 'parent_asin'"
+        assert taken(own, "R.csv")["not used"] == "title, text, asin"
+
+
+@pytest.mark.parametrize(
+    ("ratings", "columns"),
+    [
+        ("u,1,4\nv,2,5\n", ["user_id", "item_id", "rating"]),
+        ("1;1\n2;2\n", ["user_id", "item_id", "rating"]),
+        ("u|1|978300760\nv|2|978300761\n", ["user_id", "item_id", "rating", "timestamp"]),
+        ("1\t1\t4\t978300760\n2\t2\t3\t978300761\n", ["user_id", "item_id", "rating", "timestamp"]),
+    ],
+)
+def test_ratings_without_a_header(write, ratings, columns):
+    own = load_csv(*write(ratings))
+    assert own.ratings.columns.tolist() == columns and own.ratings.item_id.tolist() == [1, 2]
+    assert taken(own, "ratings.csv")["rows"] == "2" and "no header" in taken(own, "ratings.csv")["layout"]
+
+
+def test_a_header_of_numbers_is_one_if_its_names_are_said(write):
+    own = load_csv(*write("0,1,2\n7,1,4\n"), columns={"user_id": "0", "item_id": "1", "rating": "2"})
+    assert own.ratings.to_numpy().tolist() == [[7, 1, 4]]
+
+
+def test_a_file_from_elsewhere(write):
+    paths = write(
+        'Kunde;Artikel;Sterne;Datum\nÄnne;A-1;4,5;01.02.2020\nBo;A-2;3;31.12.2020 10:00\n',
+        "Artikel;Titel;Preis;Beschreibung\nA-1;Tee, grün;3,50;Ein milder Tee aus dem Süden Japans\nA-2;Käse;4;\n",
+        encoding="cp1252",
+    )  # fmt: skip
+    assert "encoding='cp1252'" in refused(load_csv, *paths)
+    names = {"user_id": "Kunde", "item_id": "Artikel", "rating": "Sterne", "timestamp": "Datum"}
+    own = load_csv(*paths, columns=names, encoding="cp1252")
+    assert own.ratings.to_dict("list") == {
+        "user_id": ["Änne", "Bo"], "item_id": ["A-1", "A-2"], "rating": [4.5, 3.0],
+        "timestamp": [1580515200, 1609408800],
+    }  # fmt: skip
+    assert own.items.title.tolist() == ["Tee, grün", "Käse"]
+    assert own.text_template == "{Titel}. {Beschreibung}"
+    assert own.items.text.tolist() == ["Tee, grün. Ein milder Tee aus dem Süden Japans", "Käse"]
+    assert notes(own, "with a comma") == 1 and notes(own, "no column for 'title': 'Titel' stands in") == 2
+    assert taken(own, "items.csv")["layout"] == "a header, columns separated by semicolons; CP1252"
+    assert taken(own, "items.csv")["kept"] == "Titel, Preis, Beschreibung"
+
+
+@pytest.mark.parametrize(
+    ("dates", "days"),
+    [
+        (["01/02/2020", "03/31/2020"], [18262 + 1, 18352]),  # the month first
+        (["01/02/2020", "31/03/2020"], [18293, 18352]),  # the day first, for there is no month 31
+        (["01.02.2020", "2020-03-31"], [18293, 18352]),
+        (["01 2, 2020", "Mar 31, 2020"], [18263, 18352]),
+        (["1/2/20", "2020-03-31"], [None, 18352]),  # which is the year?
+        (["1000-07-01", "2020-03-31"], [None, 18352]),
+        (["20200201", "20200331"], [18293, 18352]),
+        (["20200201", "2020-03-31"], [18293, 18352]),
+        (["20209999", "20200331"], [None, 18352]),
+    ],
+)
+def test_dates(write, dates, days):
+    own = load_csv(
+        *write("user,item,rating,time\n" + "".join(f'u,{i},4,"{d}"\n' for i, d in enumerate(dates, 1)))
+    )
+    got = [None if t is pd.NA else t / 86400 for t in own.ratings.timestamp.tolist()]
+    assert got == days
+
+
+def test_blanks_behind_the_separators_and_a_word_to_excel(write):
+    own = load_csv(*write("user, item, rating\nu, 2, 3\n", 'sep=,\nitem, title\n2, "Heat, the film"\n'))
+    assert own.ratings.item_id.tolist() == [2] and own.items.title.tolist() == ["Heat, the film"]
+    own = load_csv(*write("user,item,rating\nu,2,3\n", "item,title\n2, Heat\n"))
+    assert own.items.title.tolist() == [" Heat"] and own.items.text.tolist() == ["Heat"]
+
+
+def test_rows_without_ratings_are_interactions(write):
+    own = load_csv(*write("user,item,time,page\nu,1,5,a\nu,2,6,b\nu,1,7,a\n"))
+    assert own.ratings.to_dict("list") == {
+        "user_id": ["u", "u"], "item_id": [2, 1], "rating": [1.0, 1.0], "timestamp": [6, 7]
+    }  # fmt: skip
+    assert notes(own, "no column for 'rating': each row is an interaction") == 3
+    assert_accounted(own.cleaning, ratings=(3, 2), items=(3, 3))
+    assert taken(own, "ratings.csv")["not used"] == "page"
+
+
+def test_a_column_that_may_be_the_rating_is_asked_about(write):
+    paths = write(",user,item,session id,quantity\n0,u,1,7,2\n1,u,2,7,1\n")
+    message = refused(load_csv, *paths)
+    assert "is it 'quantity'?" in message and "columns={'rating': None}" in message
+    assert load_csv(*paths, columns={"rating": None}).ratings.rating.tolist() == [1.0, 1.0]
+    assert load_csv(*paths, columns={"rating": "quantity"}).ratings.rating.tolist() == [2.0, 1.0]
+    assert "'stars'" in refused(load_csv, *paths, columns={"rating": "stars"})
+    log = write("user,item,event\nu,1,view\n")
+    assert load_csv(*log, columns={"rating": None}).ratings.rating.tolist() == [1.0]
+
+
+def test_one_column_of_the_log_is_one_of_ours(write):
+    paths = write("user,item,time,date\nu,1,4,7\n")
+    message = refused(load_csv, *paths, columns={"rating": "time", "timestamp": "time"})
+    assert "'time' twice" in message
+    own = load_csv(*paths, columns={"rating": "time"})
+    assert own.ratings.to_dict("list") == {
+        "user_id": ["u"],
+        "item_id": [1],
+        "rating": [4.0],
+        "timestamp": [7],
+    }
+    own = load_csv(*paths, columns={"action": "time"}, strengths={"4": 2})
+    assert own.ratings.to_dict("list") == {
+        "user_id": ["u"],
+        "item_id": [1],
+        "rating": [2.0],
+        "timestamp": [7],
+    }
+
+
+def test_the_strongest_action_of_an_id_with_blanks(write):
+    own = load_csv(*write("user,item,event\nu,1,buy\n u,1,view\n"), strengths={"view": 1, "buy": 3})
+    assert own.ratings.rating.tolist() == [3.0]
+    assert_accounted(own.cleaning, ratings=(2, 1), items=(3, 3))
+
+
+def test_text_in_chinese(write):
+    own = load_csv(
+        *write("user,item,rating\nu,1,4\n", "item,title,颜色,说明\n1,茶,绿,来自日本南方的一种温和绿茶\n")
+    )
+    assert own.text_template == "{title}. {说明}" and own.items.text.tolist() == [
+        "茶. 来自日本南方的一种温和绿茶"
+    ]
+
+
+def test_columns_that_make_the_text(write):
+    paths = write(
+        "user,item,rating\nu,1,4\n",
+        "item,title,colour,plot,link,maker,data\n"
+        '1,A,red,Cops,https://a.b/c,the very old house of X,"{""a"": 1 2 3 4 5}"\n',
+    )
+    own = load_csv(*paths)
+    assert own.text_template == "{title}. {plot}. {maker}"
+    own = load_csv(*paths, text_template=["title", "colour"])
+    assert own.text_template == "{title}. {colour}" and own.items.text.tolist() == ["A. red"]
+    other = own.with_text(["plot", "title"])
+    assert other.text_template == "{plot}. {title}" and other.items.text.tolist() == ["Cops. A"]
+    assert "'sound'" in refused(own.with_text, ["title", "sound"])
+    assert "no column" in refused(own.with_text, [])
+    assert "neither" in refused(own.with_text, 7)
+    assert "braces" in refused(own.with_text, ["a{b}"]) and "braces" in refused(own.with_text, [7])
+
+
+def test_a_column_with_any_name_makes_a_text():
+    items = pd.DataFrame({"title": ["A"], "class:token_seq": ["x"], "why!r": ["y"], "a!s:b": ["z"]})
+    assert make_text(items, list(items)).tolist() == ["A. x. y. z"]
+
+
+def test_a_catalogue_with_a_column_called_text(write):
+    own = load_csv(*write("user,item,rating\nu,1,4\n", "item,title,text\n1,A,long story\n"))
+    assert own.items.text.tolist() == ["A. long story"] and own.items.own_text.tolist() == ["long story"]
+    assert own.with_text("{title}: {own_text}").items.text.tolist() == ["A: long story"]
+    own = load_csv(*write("user,item,rating\nu,1,4\n", "item,title,text,own_text\n1,A,x,y\n"))
+    assert own.items.columns.tolist() == ["title", "own_own_text", "own_text", "text"]
+
+
+def test_a_catalogue_without_titles(write):
+    log = "user,item,rating\nu,1,4\n"
+    own = load_csv(*write(log, "item,price,plot\n1,3,Cops and robbers\n2,4,Love\n"))
+    assert own.items.title.tolist() == ["Cops and robbers", "Love"] and own.text_template == "{plot}"
+    story = "once upon a time " * 20
+    own = load_csv(*write(log, f"item,plot\n1,{story}\n2,Love\n"))
+    assert len(own.items.title[1]) == 80 and own.items.text[1] == story.strip()
+    own = load_csv(*write(log, "item,genre\n1,War\n2,War\n3,War\n"))
+    assert own.items.title.tolist() == ["1", "2", "3"] and own.items.text.tolist() == ["War"] * 3
+    assert notes(own, "'item_id' stands in") == 3
+
+
+def test_a_catalogue_may_call_its_ids_id(write):
+    assert load_csv(*write("user,item,rating\nu,1,4\n", "id,title\n1,A\n")).items.title.to_dict() == {1: "A"}
+    assert "'item_id'" in refused(load_csv, *write("user,id,rating\nu,1,4\n"))
+
+
+def test_ids_with_a_point(write):
+    own = load_csv(*write("user,item,rating\n1.0,7.0,4\n,7.0,4\n", "item,title\n7,A\n"))
+    assert own.ratings.to_numpy().tolist() == [[1, 7, 4]] and own.ratings.user_id.dtype == "int64"
+    assert notes(own, "user_id written as 7.0") == 1 and notes(own, "item_id written as 7.0") == 2
+    own = load_csv(*write("user,item,rating\n1.0,1.0,4\n2,2.0,4\n", "item,title\n1.0,A\n1.5,B\n"))  # versions
+    assert own.ratings.user_id.tolist() == ["1.0"] and own.items.index.tolist() == ["1.0", "1.5"]
+
+
+def test_ids_beyond_64_bits_and_with_blanks(write):
+    huge = ["9" * 18, "9" * 19, "9" * 19 + "0"]
+    items = "item,title\n" + "".join(f"{i},A\n" for i in huge)
+    own = load_csv(*write("user,item,rating\n" + "".join(f" {u} ,{u},4\n" for u in huge), items))
+    assert own.ratings.user_id.tolist() == own.ratings.item_id.tolist() == own.items.index.tolist() == huge
+    assert notes(own, "blanks around user_id") == 3
+
+
+def test_rows_with_fewer_fields_are_counted(write):
+    own = load_csv(*write("user,item,rating,time\n1,1,4,7\n1,2,5\n\n1,3\n"))
+    assert notes(own, "fewer fields") == 2 and own.ratings.timestamp.tolist() == [7, pd.NA]
+    assert_accounted(own.cleaning, ratings=(3, 2), items=(3, 3))
+
+
 # --- Input that is wrong ------------------------------------------------------------------------------------
 
 
@@ -669,9 +979,9 @@ def test_folder_without_files(tmp_path):
         ("user,item,rating\n1,1,4\n", "", ["items.csv", "the file is empty"]),
         ("user,item,rating\n1,1,4\n", "item,title\n", ["items.csv", "no rows"]),
         ("user,rating\n1,4\n", None, ["ratings.csv", "'item_id'", "user, rating", "columns="]),
-        ("user,item\n1,4\n", None, ["ratings.csv", "'rating'", "user_id, item_id", "columns="]),
-        ("user;item;rating\n1;1;4\n", None, ["ratings.csv", "'user_id'", "commas"]),
-        ("user,item,rating\n1,1,4\n", "item,plot\n1,A\n", ["items.csv", "'title'", "columns="]),
+        ("user,item,how\n1,4,5\n", None, ["ratings.csv", "'rating'", "user_id, item_id", "columns="]),
+        ("user item rating\n1 1 4\n", None, ["ratings.csv", "'user_id'", "commas"]),
+        ("user,item,rating\n1,1,4\n", "item,price\n1,3\n", ["items.csv", "'title'", "columns="]),
         ("user,item,rating\n1,1,4\n1,2,good\n", None, ["ratings.csv", "row 2 of 2", "rating", "'good'"]),
         ("user,item,rating\n1,1,4\n1,2,3,4,5\n", None, ["ratings.csv", "not a CSV file", "line 3"]),
         ("user,item,rating,time\n1,1,4,soon\n", None, ["ratings.csv", "times", "'soon'"]),
@@ -873,7 +1183,7 @@ def test_interrupted_download_leaves_nothing(server, monkeypatch):
 
 
 def u_item(item, title, *genres):
-    flags = ["1" if g in genres else "0" for g in module._ML100K_GENRES]
+    flags = ["1" if g in genres else "0" for g in ML100K_GENRES]
     return "|".join([str(item), title, "01-Jan-1995", "", "http://example.org", *flags])
 
 
