@@ -1,9 +1,9 @@
 """Error, speed and memory, ours beside the rivals': `make bench`. Writes benchmarks/results.json and RESULTS.md.
 
 `python benchmarks/bench.py encoding` measures one section again and keeps the others; there are encoding, fitting,
-notebooks, accuracy and growth. `python benchmarks/bench.py accuracy TokenSVD SVD++` measures the models with these
-words in their names again, and takes the others from the last run. myFM takes part where the extra is installed
-(`python -m pip install -e '.[bench]'`). All of it takes about two hours.
+notebooks, accuracy, growth, ranking and cold. `python benchmarks/bench.py accuracy TokenSVD SVD++` (or after ranking,
+or cold) measures the models with these words in their names again, and takes the others from the last run. myFM takes
+part where the extra is installed (`python -m pip install -e '.[bench]'`). All of it takes about three hours.
 
 In the ratios rivals run in turn with ours (A B A B ...) and the median is quoted, so that a machine whose speed drifts
 does not decide. Limits live here and in no test: a test that fails because a machine was busy teaches nobody anything.
@@ -25,6 +25,7 @@ from pathlib import Path
 import accuracy as on_accuracy
 import growth as on_growth
 import joblib
+import ranking as on_ranking
 import surprise
 
 from llmtok import InputError, TextEncoder, TokenSVD, load_dataset
@@ -143,12 +144,13 @@ def notebooks(data) -> None:
 def main(words: list[str]) -> None:
     """Measure the named sections, or all, and write the tables."""
     rows_of = {f.__name__: f for f in (encoding, fitting, notebooks)}
-    sections = [*rows_of, "accuracy", "growth"]
+    sections = [*rows_of, "accuracy", "growth", "ranking", "cold"]
     names = [word for word in words if word in sections]
     only = [word for word in words if word not in sections]
-    if only and names != ["accuracy"]:
+    if only and names not in (["accuracy"], ["ranking"], ["cold"]):
         raise InputError(
-            f"no section is called {only[0]!r}; there are {', '.join(sections)}, and after accuracy models"
+            f"no section is called {only[0]!r}; there are {', '.join(sections)}, and after accuracy, ranking or cold "
+            "models"
         )
     path = HERE / "results.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -161,6 +163,8 @@ def main(words: list[str]) -> None:
             on_accuracy.chart(found, HERE / found["picture"][0])
         elif name == "growth":
             found, packages = on_growth.growth(), on_growth.PACKAGES
+        elif name in ("ranking", "cold"):
+            found, packages = getattr(on_ranking, name)(only), on_ranking.PACKAGES
         else:
             rows_of[name](data)
             found = {"rows": list(ROWS)}

@@ -5,7 +5,8 @@ ratings is set aside for validation, and each model tries 12 settings on the res
 What wins on each fold, and by how much, is written to benchmarks/tuned.json; a model's setting in the course is the
 one that wins on average over the folds' validation sets. `python benchmarks/tune.py myFM` searches for one model again
 and keeps the others; there are SVD, KNNBaseline, myFM, TokenSVD and weight_power. myFM and TokenSVD have genre and
-decade of the films, TokenSVD the tokens of the full text as well.
+decade of the films, TokenSVD the tokens of the full text as well. `ranking` searches for the models of the sections
+ranking and cold, by NDCG and on each of their data sets; ranking.py has the settings.
 """
 
 import itertools
@@ -23,7 +24,7 @@ from llmtok.evaluation import split
 
 BUDGET = 12
 FOLDS = {"myFM": 2}  # a search of myFM's over all five takes most of an hour
-SEARCHES = ("SVD", "KNNBaseline", "myFM", "TokenSVD", "weight_power")
+SEARCHES = ("SVD", "KNNBaseline", "myFM", "TokenSVD", "weight_power", "ranking")
 
 
 def grid(**lists) -> list[dict]:
@@ -120,6 +121,10 @@ def main(names: list[str]) -> None:
     if "weight_power" in names:
         found["TokenSVD.weight_power"] = weights(data.ratings, embeddings)
         path.write_text(json.dumps(found, indent=2) + "\n")
+    if "ranking" in names:
+        from ranking import tune  # here: it imports a lot
+
+        tune([])
 
 
 if __name__ == "__main__":

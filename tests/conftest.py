@@ -32,3 +32,20 @@ def small_folder(tmp_path_factory):
     small.to_csv(folder / "ratings.csv", index=False)
     items[items["item_id"].isin(films)].to_csv(folder / "items.csv", index=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_packages(tmp_path_factory):
+    """The same of packages: the 500 most used, and 400 of the projects that use at least ten of them."""
+    source = data_folder() / "debian-packages"
+    log = pd.read_csv(source / "interactions.csv", dtype="str")
+    items = pd.read_csv(source / "items.csv", dtype="str", keep_default_na=False)
+    used = log[log["item_id"].isin(log["item_id"].value_counts().index[:500])]
+    sizes = used["user_id"].value_counts().sort_index()
+    small = used[used["user_id"].isin(sizes.index[sizes >= 10][:400])]
+    folder = tmp_path_factory.mktemp("packages-tiny")
+    strength = small["action"].map({"depends": 3, "recommends": 2, "suggests": 1})
+    small.assign(rating=strength)[["user_id", "item_id", "rating"]].to_csv(folder / "ratings.csv", index=False)
+    items = items[items["item_id"].isin(small["item_id"])].rename(columns={"section": "genres"})
+    items.to_csv(folder / "items.csv", index=False)
+    return folder
