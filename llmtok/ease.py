@@ -8,6 +8,7 @@ gets what its neighbours in meaning get.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,10 +27,9 @@ from llmtok.tokens import make_tokens
 # Chosen on validation data of three data sets, and flat: with other values `save` needs another format number.
 USER_POWER = 0.5  # a user of n interactions speaks with weight n^-0.5 each: half as loud as all, twice as one
 POPULARITY_POWER = 0.35  # taste is a score over popularity to this power; the text tells them apart
-ITSELF = (
-    0.2  # how far having taken an item counts for items of similar text (EASE has 0 for an item and itself)
-)
+ITSELF = 0.2  # how far an item that one has taken speaks for its like (EASE has 0 for an item and itself)
 SIDE_WEIGHT = 0.5  # of a side block's similarity beside the text's
+KNOWN_SCORES = 10_000_000  # of so many, users times items, all are kept
 N_LANDMARKS = 1000  # items that stand for all when similarities of text are compared
 
 
@@ -80,8 +80,8 @@ class TokenEASE(Recommender):
     ``B = I - P diag(1 / diag P)``. In user space ``P`` follows from the inverse of ``I + Z L^-1 Z'``, and ``B`` is
     never formed.
 
-    What is carried over is taste, ``(x B + 0.2 x) / n^0.35``, and apart from it popularity, ``log(1 + n)``: an item's
-    own count says how popular it is, and where there is none, the text does.
+    What is carried over is taste, ``(x B + 0.2 x) / (1 + n)^0.35``, and apart from it popularity, ``log(1 + n)``: an
+    item's own count ``n`` says how popular it is, and where there is none, the text does.
 
     References
     ----------
@@ -132,6 +132,10 @@ class TokenEASE(Recommender):
         InputError
             Ratings or features lack something or share no item, a setting is impossible, or memory does not suffice.
         """
+        if getattr(self, "_loaded", False):
+            raise InputError(
+                "a loaded model has no embeddings and cannot be fitted again; make a new TokenEASE"
+            )
         check_ratings(train)
         self._check_settings()
         train = train.drop_duplicates(["user_id", "item_id"], keep="last")
@@ -159,25 +163,37 @@ class TokenEASE(Recommender):
             "_rated": np.unique(items),
         }
         tokens = self._tokens(model)
-        check_memory(len(user_ids), len(model["_rated"]), len(item_ids), sum(t.shape[1] for t in tokens))
         rows = tokens[:1] if self.text_weight else []
+        n_rows = len(user_ids) + sum(t.shape[1] for t in rows)
+        check_memory(n_rows, len(model["_rated"]), len(item_ids), len(tokens))
         model |= self._evidence(
             x[:, model["_rated"]], [t[model["_rated"]].T * self.text_weight**0.5 for t in rows]
         )
         model |= self._prior(tokens, model)
         if model["space_"] == "item":  # there the two are one matrix
-            own = model.pop("_B")
-            model["_B"] = _carry(model, np.eye(len(own), dtype=np.float32), own)
+            model = self._join(model)
+        for name in {*self._OF_SPACE["item"], *self._OF_SPACE["user"], "_known"}:  # of an earlier fit
+            self.__dict__.pop(name, None)
         self.__dict__.update(model)
         return self
+
+    def _join(self, model):
+        """Carry each row of ``B`` over to all items, some at a time; what that took is then needed no more."""
+        own = model["_B"]
+        whole = np.empty((len(own), len(model["item_ids"])), np.float32)
+        for start in range(0, len(own), 500):
+            some = slice(start, start + 500)
+            whole[some] = _carry(model, np.eye(len(own[some]), len(own), start, dtype=np.float32), own[some])
+        return {name: value for name, value in model.items() if name not in self._OF_SPACE["user"]} | {
+            "_B": whole
+        }
 
     def _check_settings(self):
         least = {"rating_power": 0, "l2": 0, "dropout": 0, "text_weight": 0, "prior_weight": 0}
         for name, low in least.items():
             value = getattr(self, name)
-            if not (np.isscalar(value) and np.isfinite(value) and value >= low) or (
-                name == "l2" and value == 0
-            ):
+            number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
+            if not (number and value >= low) or (name == "l2" and value == 0):
                 raise InputError(
                     f"{name}={value!r}: a number {'above 0' if name == 'l2' else 'of 0 or more'} is needed"
                 )
@@ -193,13 +209,17 @@ class TokenEASE(Recommender):
             check_features(block, name)
             if len(known := block.index.intersection(rated)) < 2:
                 raise InputError(
-                    f"{name}: only {len(known)} of the rated items is there; ratings have item_id like '{rated[0]}', "
-                    f"{name} like '{block.index[0]}'"
+                    f"{name}: only {len(known)} of the rated items is there; ratings have item_id like "
+                    f"{rated[:1].tolist()[0]!r}, {name} like {block.index[:1].tolist()[0]!r}"
                 )
-            reducer = clone(
-                self.reducer if self.reducer is not None and name == "embeddings" else make_tokens(None)
-            )
-            found = pd.DataFrame(np.asarray(reducer.fit(block.loc[known]).transform(block)), block.index)
+            if not np.ptp(block.loc[known].to_numpy(dtype=float), axis=0).any():
+                raise InputError(f"{name}: the {len(known)} rated items are all alike; leave it out")
+            given = self.reducer if name == "embeddings" else None
+            try:
+                reducer = clone(make_tokens(None) if given is None else given).fit(block.loc[known])
+            except (TypeError, ValueError) as error:
+                raise InputError(f"reducer: {' '.join(str(error).split())}") from None
+            found = pd.DataFrame(np.asarray(reducer.transform(block)), block.index)
             tokens.append(found.reindex(model["item_ids"]).fillna(0.0).to_numpy(dtype=np.float32))
         return tokens
 
@@ -223,16 +243,18 @@ class TokenEASE(Recommender):
             )
             diagonal = 1 / penalty - np.einsum("ij,ij->j", scaled, solved)
             return {"space_": "user", "_z": z, "_solved": solved, "_penalty": penalty, "_diagonal": diagonal}
-        gram = (z.T @ z).toarray()
+        gram = np.empty((z.shape[1], z.shape[1]), np.float32)
+        for start in range(0, len(gram), 1000):  # at once it would be there twice, as a sparse matrix too
+            gram[start : start + 1000] = (z[:, start : start + 1000].T @ z).toarray()
         for r in rows:
             gram += r.T @ r
         gram[np.diag_indices_from(gram)] += penalty
-        triangle, failed = lapack.spotrf(gram, lower=1, overwrite_a=1)
+        triangle, failed = lapack.spotrf(gram.T, lower=1, overwrite_a=1)  # as LAPACK has it: no copy
         inverse, _ = lapack.spotri(triangle, lower=1, overwrite_c=1)
         if failed or not np.isfinite(np.diag(inverse)).all():
             raise InputError(f"l2={self.l2:g}: too small for these data; the matrix cannot be inverted")
-        inverse = np.tril(inverse)
-        inverse += np.tril(inverse, -1).T
+        inverse = inverse.T  # rows lie together
+        inverse += np.triu(inverse, 1).T
         inverse /= -np.diag(inverse)
         np.fill_diagonal(inverse, 0)
         return {"space_": "item", "_B": inverse}
@@ -245,12 +267,14 @@ class TokenEASE(Recommender):
         if not tokens:
             return found | {"_own_share": np.ones(len(counts), np.float32)}
         has_text = tokens[0].any(axis=1)
-        known = rated[has_text[rated]]
         views = []
         for n, token in enumerate(tokens):
+            there = rated[token[rated].any(axis=1)]
             # Of vectors of length 1, exp(-|a - b|^2) is exp(2 (cosine - 1)): it falls fast as texts part.
-            similar = Nystroem("rbf", gamma=1.0, n_components=min(N_LANDMARKS, len(known)), random_state=0)
-            views.append((SIDE_WEIGHT if n else 1.0) ** 0.5 * similar.fit(token[known]).transform(token))
+            similar = Nystroem("rbf", gamma=1.0, n_components=min(N_LANDMARKS, len(there)), random_state=0)
+            # In double precision: texts that are equal make a matrix without an inverse.
+            view = similar.fit(token[there].astype(float)).transform(token) * token.any(axis=1)[:, None]
+            views.append((SIDE_WEIGHT if n else 1.0) ** 0.5 * view)
         view = np.hstack(views) * has_text[:, None]
         seen = view[rated]
         from_rated = view @ np.linalg.inv(seen.T @ seen + np.eye(view.shape[1]))
@@ -277,7 +301,16 @@ class TokenEASE(Recommender):
         user : user_id, or Series
             A Series of ratings indexed by item_id stands for somebody new, and is folded in.
         """
+        if not isinstance(user, pd.Series) and self._known is not None and user in self.user_ids:
+            return pd.Series(self._known[self.user_ids.get_loc(user)], self.item_ids)
         return pd.Series(self._apply(self._row(user)[None])[0], self.item_ids)
+
+    @functools.cached_property
+    def _known(self):
+        """Scores of all training users at once, where one by one is slow and the table is small; else None."""
+        if self.space_ == "item" or self._x.shape[0] * self._x.shape[1] > KNOWN_SCORES:
+            return None
+        return self._apply(self._x.toarray())
 
     def fold_in(self, ratings: pd.Series) -> np.ndarray:
         """Return what the model keeps of somebody: a weight for each item, shape (n_items,), 0 where not rated.
@@ -298,9 +331,7 @@ class TokenEASE(Recommender):
             raise InputError(f"unknown item {item_id!r}")
         x = self._row(user)
         rows = np.flatnonzero(x)
-        alone = np.zeros((len(rows), len(x)), np.float32)
-        alone[np.arange(len(rows)), rows] = x[rows]
-        parts = pd.Series(self._apply(alone)[:, column], self.item_ids[rows])
+        parts = pd.Series(self._parts(x[rows], rows, column), self.item_ids[rows])
         return parts.sort_values(key=np.abs, ascending=False, kind="stable")
 
     def seen(self, user) -> np.ndarray:
@@ -314,7 +345,7 @@ class TokenEASE(Recommender):
             rows = self.item_ids.get_indexer(user.index)
             if (rows < 0).any():
                 raise InputError(f"unknown items: {', '.join(str(i) for i in user.index[rows < 0][:5])}")
-            if not np.isfinite(user.to_numpy(dtype=float)).all():
+            if not np.isfinite(pd.to_numeric(user, errors="coerce").to_numpy(dtype=float)).all():
                 raise InputError(f"ratings: {user.name or 'a rating'} is not a finite number")
             x[rows] = _weigh(user, self.highest_, self.rating_power)
         elif (row := self.user_ids.get_indexer([user])[0]) >= 0:
@@ -327,33 +358,55 @@ class TokenEASE(Recommender):
     def _apply(self, x) -> np.ndarray:
         """Score rows of weights, shape (n, n_items)."""
         x = x[:, self._rated]  # what nobody else has rated says nothing
+        some = x.any(axis=0)
         if self.space_ == "item":
-            return x @ self._B if len(x) > 1 else x[:, x[0] != 0] @ self._B[x[0] != 0]
+            return x[:, some] @ self._B[some]
         y = x / self._penalty
-        own = x - (y - (y @ self._z.T) @ self._solved) / self._diagonal
+        own = x - (y - (y[:, some] @ self._z[:, some].T) @ self._solved) / self._diagonal
         return _carry(self.__dict__, x, own)
+
+    def _parts(self, weights, rows, column):
+        """Score one item by each past rating alone."""
+        places = pd.Index(self._rated).get_indexer(rows)
+        if self.space_ == "item":
+            return np.where(places < 0, 0, weights * self._B[places, column])
+        parts = np.zeros(len(rows), np.float32)
+        for some in np.array_split(np.arange(len(rows)), len(rows) // 100 + 1):
+            alone = np.zeros((len(some), len(self.item_ids)), np.float32)
+            alone[np.arange(len(some)), rows[some]] = weights[some]
+            parts[some] = self._apply(alone)[:, column]
+        return parts
 
     # --- keeping ---
 
-    _ARRAYS = (
-        "counts_",
-        "_rated",
-        "_own_share",
-        "_popular",
-        "_popularity",
-        "_seen",
-        "_from_rated",
-        "_leverage",
-    )
-    _OF_SPACE: ClassVar = {"item": ("_B",), "user": ("_z", "_solved", "_penalty", "_diagonal")}
+    _OF_SPACE: ClassVar = {
+        "item": ("_B",),
+        "user": (
+            "_z",
+            "_solved",
+            "_penalty",
+            "_diagonal",
+            "_own_share",
+            "_popular",
+            "_popularity",
+            "_seen",
+            "_from_rated",
+            "_leverage",
+        ),
+    }
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one ``.npz`` file: arrays and JSON, no pickle, whole or not at all."""
-        names = [*self._ARRAYS, *self._OF_SPACE[self.space_]]
-        arrays = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        names = [name for name in ("counts_", "_rated", *self._OF_SPACE[self.space_]) if hasattr(self, name)]
+        arrays = {name: getattr(self, name) for name in names}
         arrays |= {f"x_{part}": getattr(self._x, part) for part in ("data", "indices", "indptr")}
         arrays |= {name: getattr(self, name).to_numpy() for name in ("user_ids", "item_ids")}
-        about = {"space": self.space_, "highest": self.highest_, "rating_power": self.rating_power}
+        about = {
+            "space": self.space_,
+            "highest": self.highest_,
+            "rating_power": self.rating_power,
+            "names": names,
+        }
         write_model(path, {"format": "llmtok.TokenEASE/1", **about}, arrays)
 
     @classmethod
@@ -365,7 +418,10 @@ class TokenEASE(Recommender):
     def _from_arrays(cls, about, arrays):
         model = cls(rating_power=about["rating_power"])
         model.space_, model.highest_ = about["space"], about["highest"]
-        for name in {*cls._ARRAYS, *cls._OF_SPACE[model.space_]} & set(arrays):
+        model._loaded = True
+        if strange := set(about["names"]) - {"counts_", "_rated", *cls._OF_SPACE[model.space_]}:
+            raise ValueError(f"unknown array {min(strange)}")
+        for name in about["names"]:
             setattr(model, name, arrays[name])
         model.user_ids = pd.Index(arrays["user_ids"], name="user_id")
         model.item_ids = pd.Index(arrays["item_ids"], name="item_id")
@@ -393,16 +449,19 @@ def _carry(model, x, own):
     return told * model["_popularity"]
 
 
-def check_memory(n_users: int, n_rated: int, n_items: int, n_tokens: int) -> None:
-    """Refuse what does not fit into the free memory, before anything is computed."""
-    rows = n_users + n_tokens
-    in_items, in_users = 3 * 4 * n_rated * n_items, 4 * (4 * rows * n_rated + 3 * rows**2)
-    landmarks = 3 * 8 * n_items * N_LANDMARKS * (n_tokens > 0)
-    needed, free = (in_users if rows < n_rated else in_items) + landmarks, free_memory()
+def check_memory(n_rows: int, n_rated: int, n_items: int, n_blocks: int) -> None:
+    """Refuse what does not fit into the free memory, before anything is computed.
+
+    `n_rows` are the users and the rows of text, `n_blocks` what items are compared by: the text and the side blocks.
+    """
+    in_items, in_users = 4 * n_rated * (2 * n_rated + n_items), 4 * (4 * n_rows * n_rated + 3 * n_rows**2)
+    landmarks = 4 * 8 * n_items * min(N_LANDMARKS, n_rated) * n_blocks
+    needed, free = (in_users if n_rows < n_rated else in_items) + landmarks, free_memory()
     if needed > free:
         raise InputError(
-            f"TokenEASE needs about {needed / 2**30:.1f} GB for {n_rated:,} rated items and {n_users:,} users, and "
-            f"{free / 2**30:.1f} GB are free; drop items with few ratings (min_item_ratings), or take TokenSVD"
+            f"TokenEASE needs about {needed / 2**30:.1f} GB for {n_rated:,} rated items and {n_rows:,} users and rows "
+            f"of text, and {free / 2**30:.1f} GB are free; drop items with few ratings (min_item_ratings), or take "
+            "TokenSVD"
         )
 
 
