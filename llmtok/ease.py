@@ -274,10 +274,12 @@ class TokenEASE(Recommender):
             similar = Nystroem("rbf", gamma=1.0, n_components=min(N_LANDMARKS, len(there)), random_state=0)
             # In double precision: texts that are equal make a matrix without an inverse.
             view = similar.fit(token[there].astype(float)).transform(token) * token.any(axis=1)[:, None]
-            views.append((SIDE_WEIGHT if n else 1.0) ** 0.5 * view)
-        view = np.hstack(views) * has_text[:, None]
+            views.append(((SIDE_WEIGHT if n else 1.0) ** 0.5 * view).astype(np.float32))
+        view = np.hstack(views)
+        view[~has_text] = 0
         seen = view[rated]
-        from_rated = view @ np.linalg.inv(seen.T @ seen + np.eye(view.shape[1]))
+        inverse = np.linalg.inv((seen.T @ seen).astype(float) + np.eye(view.shape[1]))
+        from_rated = view @ inverse.astype(np.float32)
         leverage = np.einsum("ij,ij->i", seen, from_rated[rated])
         told = from_rated @ (seen.T @ log_counts[rated])  # how popular an item is, by its text alone
         popular = np.where(np.isin(np.arange(len(counts)), rated), log_counts, told)
@@ -285,9 +287,9 @@ class TokenEASE(Recommender):
         own = np.divide(counts, counts + self.prior_weight, out=np.zeros_like(counts), where=counts > 0)
         return found | {
             "_own_share": np.where(has_text, own, 1.0).astype(np.float32),
-            "_seen": seen.astype(np.float32),
-            "_from_rated": from_rated.astype(np.float32),
-            "_leverage": leverage.astype(np.float32),
+            "_seen": seen,
+            "_from_rated": from_rated,
+            "_leverage": leverage,
             "_popularity": np.exp(POPULARITY_POWER * popular).astype(np.float32),
         }
 
@@ -455,7 +457,7 @@ def check_memory(n_rows: int, n_rated: int, n_items: int, n_blocks: int) -> None
     `n_rows` are the users and the rows of text, `n_blocks` what items are compared by: the text and the side blocks.
     """
     in_items, in_users = 4 * n_rated * (2 * n_rated + n_items), 4 * (4 * n_rows * n_rated + 3 * n_rows**2)
-    landmarks = 4 * 8 * n_items * min(N_LANDMARKS, n_rated) * n_blocks
+    landmarks = 4 * 5 * n_items * min(N_LANDMARKS, n_rated) * n_blocks
     needed, free = (in_users if n_rows < n_rated else in_items) + landmarks, free_memory()
     if needed > free:
         raise InputError(

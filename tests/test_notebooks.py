@@ -20,7 +20,8 @@ from llmtok.report import COURSE, REPORT, declared_parameters, execute, normalis
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
 STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-EXPECTED = ["00_start_here", *COURSE, REPORT]
+RANKING = ["06_rank_with_tokens", "07_cold_start"]  # not part of the main job
+EXPECTED = ["00_start_here", *COURSE, *RANKING, REPORT]
 
 # How many cells of each notebook nbval compares: those that are not exempt and show more than a picture. If it
 # changes, that is a decision, so it is changed here, by hand; the failing test says what it should be.
@@ -31,6 +32,8 @@ CHECKED = {
     "03_generate_tokens": 45,
     "04_recommend_with_svd": 61,
     "05_evaluate": 51,
+    "06_rank_with_tokens": 36,
+    "07_cold_start": 35,
     "report": 14,
 }
 
@@ -42,6 +45,14 @@ REDUCED = {
     "03_generate_tokens": {"N_COMPONENTS": 20, "N_PAIRS": 2000, "N_KNOWN": 200},
     "04_recommend_with_svd": {"N_EPOCHS": 5, "N_FACTORS": 4, "TOKEN_LENGTH": 20, "N_SUBSET_USERS": 30},
     "05_evaluate": {"N_FOLDS": 2, "N_COMPONENTS": 20, "TOP_K": 5},
+    "06_rank_with_tokens": {"N_USERS": 100, "N_TOP": 300, "SVD_EPOCHS": 5},
+    "07_cold_start": {
+        "N_USERS": 60,
+        "SEEDS": [0],
+        "N_GIVEN": [0, 3],
+        "MIN_TESTED": {"films": 5, "packages": 3},
+        "N_SMALL": 200,
+    },
     "report": {"N_COMPONENTS": 20, "N_PEOPLE": 1},
 }
 
@@ -240,11 +251,13 @@ def test_links_lead_somewhere(stem):
 
 
 @pytest.mark.parametrize("stem", EXPECTED)
-def test_runs_on_a_small_data_set(stem, small_folder, tmp_path, monkeypatch):
+def test_runs_on_a_small_data_set(stem, small_folder, small_packages, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook = FOLDER / f"{stem}.ipynb"
     assert set(REDUCED[stem]) | {"DATASET"} <= set(declared_parameters(notebook))
     given = {"DATASET": str(small_folder), **REDUCED[stem]}
+    if stem in RANKING:
+        given["PACKAGES"] = str(small_packages)
     if stem == REPORT:
         given["OUT_DIR"] = str(tmp_path)
     status = execute(notebook, tmp_path / "out.ipynb", given, progress=False)
