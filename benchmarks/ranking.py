@@ -208,10 +208,13 @@ def models(name: str) -> dict:
     full, title = encoded(name), encoded(name, "{title}")
     noise = pd.DataFrame(np.random.default_rng(0).normal(size=full.shape), index=full.index)
     best = {model: (lambda make=make, model=model: make(found[model])) for model, (_, make) in made.items()}
-    return {
-        "popularity": Popularity,
+    rating = {
         "SVD, tuned": lambda: SurpriseRecommender(surprise.SVD(random_state=0, **settings["SVD"]["setting"])),
         "TokenSVD, text": lambda: TokenSVD(full),
+    }
+    return {
+        "popularity": Popularity,
+        **(rating if power else {}),  # where nearly all ratings are equal there is nothing to predict
         "cosine to the history's text": lambda: Cosine(full, liked),
         **{f"{model}, tuned": best[model] for model in ("item-KNN", "ALS", "BPR", "EASE", "L3AE")},
         "EASE + cosine, tuned": best["hybrid"],

@@ -273,8 +273,9 @@ class TokenEASE(Recommender):
             # Of vectors of length 1, exp(-|a - b|^2) is exp(2 (cosine - 1)): it falls fast as texts part.
             similar = Nystroem("rbf", gamma=1.0, n_components=min(N_LANDMARKS, len(there)), random_state=0)
             # In double precision: texts that are equal make a matrix without an inverse.
-            view = similar.fit(token[there].astype(float)).transform(token) * token.any(axis=1)[:, None]
-            views.append(((SIDE_WEIGHT if n else 1.0) ** 0.5 * view).astype(np.float32))
+            view = similar.fit(token[there].astype(float)).transform(token).astype(np.float32)
+            view[~token.any(axis=1)] = 0
+            views.append(view * np.float32(SIDE_WEIGHT**0.5) if n else view)
         view = np.hstack(views)
         view[~has_text] = 0
         seen = view[rated]

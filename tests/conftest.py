@@ -45,7 +45,9 @@ def small_packages(tmp_path_factory):
     small = used[used["user_id"].isin(sizes.index[sizes >= 10][:400])]
     folder = tmp_path_factory.mktemp("packages-tiny")
     strength = small["action"].map({"depends": 3, "recommends": 2, "suggests": 1})
-    small.assign(rating=strength)[["user_id", "item_id", "rating"]].to_csv(folder / "ratings.csv", index=False)
+    small.assign(rating=strength)[["user_id", "item_id", "rating"]].to_csv(
+        folder / "ratings.csv", index=False
+    )
     items = items[items["item_id"].isin(small["item_id"])].rename(columns={"section": "genres"})
     items.to_csv(folder / "items.csv", index=False)
     return folder

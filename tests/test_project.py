@@ -210,6 +210,8 @@ def test_numbers_in_the_readme_are_where_it_says():
             assert number.replace(" %", "%") in shown, f"{number} of {finding!r} is in none of its sources"
 
 
-def test_picture_in_the_readme_is_the_reports():
-    picture = base64.b64encode((ROOT / "docs" / "gain.png").read_bytes()).decode()
-    assert picture in [shown.replace("\n", "") for shown in outputs("report")[1]]
+@pytest.mark.parametrize(("name", "stem"), [("gain", "report"), ("crossing", "07_cold_start")])
+def test_pictures_in_the_readme_are_the_notebooks(name, stem):
+    assert f"docs/{name}.png" in (ROOT / "README.md").read_text(encoding="utf-8")
+    picture = base64.b64encode((ROOT / "docs" / f"{name}.png").read_bytes()).decode()
+    assert picture in [shown.replace("\n", "") for shown in outputs(stem)[1]]
