@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from scipy.linalg import lapack
+from scipy.linalg import lapack, solve
 from sklearn.preprocessing import normalize
 
 from llmtok.recommend import Recommender
@@ -135,22 +135,31 @@ class Hybrid(Recommender):
 class Carried(_OfMatrix):
     """What is known of rated items, carried to all by ridge regression on the items' features.
 
-    What is carried is who liked an item, or with settings of `EASE` its scores.
+    What is carried is who liked an item, or with settings of `EASE` its scores. With `kernel` the regression is on the
+    similarity ``exp(2 (cosine - 1))``, which falls fast as texts part, and else it is linear.
     """
 
-    def __init__(self, features, ease=None, ridge=1.0, liked=None):
-        self.features, self.ease, self.ridge, self.liked = features, ease, ridge, liked
+    def __init__(self, features, ease=None, ridge=1.0, liked=None, kernel=False):
+        self.features, self.ease, self.ridge, self.liked, self.kernel = features, ease, ridge, liked, kernel
 
     def fit(self, train: pd.DataFrame):
         """Fit the ridge regression, all users at once."""
         self._read(train)
         known = self.features.reindex(self.item_ids)
         there = known.notna().all(axis=1).to_numpy()
-        values = self.features.to_numpy(dtype=float) - known.to_numpy(dtype=float)[there].mean(axis=0)
-        values = np.c_[normalize(values), np.ones(len(values))]
-        rated = values[self.features.index.get_indexer(self.item_ids)] * there[:, None]
-        gram = rated.T @ rated + self.ridge * np.eye(values.shape[1])
-        self.head = (rated @ np.linalg.solve(gram, values.T)).astype("f4")  # rated items x all items
+        values = self.features.to_numpy(dtype="f4") - known.to_numpy(dtype="f4")[there].mean(axis=0)
+        values = normalize(values)
+        rated = values[self.features.index.get_indexer(self.item_ids)]
+        if self.kernel:
+            similar = np.exp(2 * (rated @ np.vstack([rated, values]).T - 1)) * there[:, None]
+            alike = similar[:, : len(rated)] * there
+            alike[np.diag_indices_from(alike)] += self.ridge
+            self.head = solve(alike, similar[:, len(rated) :], assume_a="pos", overwrite_a=True)
+        else:
+            values = np.c_[values, np.ones(len(values), "f4")]
+            rated = np.c_[rated, np.ones(len(rated), "f4")] * there[:, None]
+            gram = rated.T.astype(float) @ rated + self.ridge * np.eye(values.shape[1])
+            self.head = rated @ np.linalg.solve(gram, values.T).astype("f4")  # rated items x all items
         if self.ease is not None:
             self.head = EASE(**self.ease).fit(train).B @ self.head
         return self

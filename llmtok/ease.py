@@ -189,11 +189,10 @@ class TokenEASE(Recommender):
         }
 
     def _check_settings(self):
-        least = {"rating_power": 0, "l2": 0, "dropout": 0, "text_weight": 0, "prior_weight": 0}
-        for name, low in least.items():
+        for name in ("rating_power", "l2", "dropout", "text_weight", "prior_weight"):
             value = getattr(self, name)
             number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
-            if not (number and value >= low) or (name == "l2" and value == 0):
+            if not (number and value >= 0) or (name == "l2" and value == 0):
                 raise InputError(
                     f"{name}={value!r}: a number {'above 0' if name == 'l2' else 'of 0 or more'} is needed"
                 )
@@ -267,22 +266,29 @@ class TokenEASE(Recommender):
         if not tokens:
             return found | {"_own_share": np.ones(len(counts), np.float32)}
         has_text = tokens[0].any(axis=1)
-        views = []
-        for n, token in enumerate(tokens):
-            there = rated[token[rated].any(axis=1)]
-            # Of vectors of length 1, exp(-|a - b|^2) is exp(2 (cosine - 1)): it falls fast as texts part.
-            similar = Nystroem("rbf", gamma=1.0, n_components=min(N_LANDMARKS, len(there)), random_state=0)
-            # In double precision: texts that are equal make a matrix without an inverse.
-            view = similar.fit(token[there].astype(float)).transform(token).astype(np.float32)
-            view[~token.any(axis=1)] = 0
-            views.append(view * np.float32(SIDE_WEIGHT**0.5) if n else view)
-        view = np.hstack(views)
-        view[~has_text] = 0
+        landmarks = [rated[token[rated].any(axis=1)] for token in tokens]
+        widths = [min(N_LANDMARKS, len(rows)) for rows in landmarks]
+        view, start = np.zeros((len(counts), sum(widths)), np.float32), 0
+        for token, rows, width in zip(tokens, landmarks, widths, strict=True):
+            # Of vectors of length 1, exp(-|a - b|^2) is exp(2 (cosine - 1)): it falls fast as texts part. In double
+            # precision, since texts that are equal make a matrix without an inverse.
+            similar = Nystroem("rbf", gamma=1.0, n_components=width, random_state=0).fit(
+                token[rows].astype(float)
+            )
+            there = np.flatnonzero(has_text & token.any(axis=1))
+            for some in np.array_split(
+                there, len(there) // 1000 + 1
+            ):  # all at once would take much more memory
+                weight = SIDE_WEIGHT**0.5 if start else 1.0
+                view[some, start : start + width] = weight * similar.transform(token[some])
+            start += width
         seen = view[rated]
         inverse = np.linalg.inv((seen.T @ seen).astype(float) + np.eye(view.shape[1]))
         from_rated = view @ inverse.astype(np.float32)
         leverage = np.einsum("ij,ij->i", seen, from_rated[rated])
-        told = from_rated @ (seen.T @ log_counts[rated])  # how popular an item is, by its text alone
+        told = from_rated @ (
+            seen.T @ log_counts[rated].astype(np.float32)
+        )  # how popular an item is, by its text
         popular = np.where(np.isin(np.arange(len(counts)), rated), log_counts, told)
         # A new item has no share of its own; one without text has nothing else.
         own = np.divide(counts, counts + self.prior_weight, out=np.zeros_like(counts), where=counts > 0)
@@ -458,7 +464,7 @@ def check_memory(n_rows: int, n_rated: int, n_items: int, n_blocks: int) -> None
     `n_rows` are the users and the rows of text, `n_blocks` what items are compared by: the text and the side blocks.
     """
     in_items, in_users = 4 * n_rated * (2 * n_rated + n_items), 4 * (4 * n_rows * n_rated + 3 * n_rows**2)
-    landmarks = 4 * 5 * n_items * min(N_LANDMARKS, n_rated) * n_blocks
+    landmarks = 4 * 3 * n_items * min(N_LANDMARKS, n_rated) * n_blocks
     needed, free = (in_users if n_rows < n_rated else in_items) + landmarks, free_memory()
     if needed > free:
         raise InputError(

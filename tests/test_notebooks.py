@@ -33,7 +33,7 @@ CHECKED = {
     "04_recommend_with_svd": 61,
     "05_evaluate": 51,
     "06_rank_with_tokens": 36,
-    "07_cold_start": 33,
+    "07_cold_start": 35,
     "report": 14,
 }
 

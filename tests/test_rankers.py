@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -74,6 +75,17 @@ def test_carried_is_a_ridge_regression_from_features(ease):
     target = X if ease is None else X @ rankers.EASE(**ease).fit(RATINGS).B
     ridge = Ridge(alpha=2.0, fit_intercept=False).fit(values[:12], target.T)
     np.testing.assert_allclose(scores(model), ridge.predict(values).T, atol=1e-5)
+
+
+def test_carried_by_kernel():
+    """The same by scikit-learn's kernel ridge; an item without features says nothing, and nothing is said of it."""
+    model = rankers.Carried(TEXTS.drop(3), ridge=2.0, liked=4.0, kernel=True).fit(RATINGS)
+    known = TEXTS.loc[:11].drop(3)
+    unit = TEXTS.drop(3) - known.mean()
+    unit = unit.div(np.linalg.norm(unit, axis=1), axis=0)
+    ridge = KernelRidge(alpha=2.0, kernel="rbf", gamma=1.0)  # of unit vectors, exp(-|a - b|^2)
+    ridge.fit(unit.loc[known.index], np.delete(X, 3, axis=1).T)
+    np.testing.assert_allclose(scores(model), ridge.predict(unit).T, atol=1e-4)
 
 
 def test_hybrid_adds_what_is_comparable():
