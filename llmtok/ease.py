@@ -30,7 +30,7 @@ POPULARITY_POWER = 0.35  # taste is a score over popularity to this power; the t
 ITSELF = 0.2  # how far an item that one has taken speaks for its like (EASE has 0 for an item and itself)
 SIDE_WEIGHT = 0.5  # of a side block's similarity beside the text's
 KNOWN_SCORES = 10_000_000  # of so many, users times items, all are kept
-N_LANDMARKS = 1000  # items that stand for all when similarities of text are compared
+N_LANDMARKS = 1000  # items that stand for all when texts are compared: those with most interactions
 
 
 class TokenEASE(Recommender):
@@ -266,12 +266,13 @@ class TokenEASE(Recommender):
         if not tokens:
             return found | {"_own_share": np.ones(len(counts), np.float32)}
         has_text = tokens[0].any(axis=1)
-        landmarks = [rated[token[rated].any(axis=1)] for token in tokens]
-        widths = [min(N_LANDMARKS, len(rows)) for rows in landmarks]
-        view, start = np.zeros((len(counts), sum(widths)), np.float32), 0
-        for token, rows, width in zip(tokens, landmarks, widths, strict=True):
+        most_known = rated[np.argsort(-counts[rated], kind="stable")]
+        landmarks = [most_known[token[most_known].any(axis=1)][:N_LANDMARKS] for token in tokens]
+        view, start = np.zeros((len(counts), sum(map(len, landmarks))), np.float32), 0
+        for token, rows in zip(tokens, landmarks, strict=True):
             # Of vectors of length 1, exp(-|a - b|^2) is exp(2 (cosine - 1)): it falls fast as texts part. In double
             # precision, since texts that are equal make a matrix without an inverse.
+            width = len(rows)
             similar = Nystroem("rbf", gamma=1.0, n_components=width, random_state=0).fit(
                 token[rows].astype(float)
             )

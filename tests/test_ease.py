@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
+from sklearn.preprocessing import Normalizer
 
 from llmtok import InputError, Popularity, TokenEASE, TokenSVD, ease, evaluate_ranking, make_tokens
 from llmtok.recommend import Recommender
@@ -317,6 +319,23 @@ def test_landmarks_stand_for_all(monkeypatch):
         found = scores_of(TokenEASE(embeddings).fit(ratings), range(1, 91))
         away.append((found - exact)[new].abs().to_numpy().mean() / exact[new].abs().to_numpy().mean())
     assert 1e-3 < away[1] < away[0] < 0.5
+
+
+def test_landmarks_are_the_items_with_most_interactions(monkeypatch):
+    """Others stand for all where there are too many: those of which most is known, and no drawn ones."""
+    embeddings, ratings = WORLDS["item"]
+    fitted = []
+
+    class Recording(Nystroem):
+        def fit(self, X, y=None):
+            fitted.append(X)
+            return super().fit(X)
+
+    monkeypatch.setattr(ease, "Nystroem", Recording)
+    monkeypatch.setattr(ease, "N_LANDMARKS", 5)
+    model = TokenEASE(embeddings, reducer=Normalizer().set_output(transform="pandas")).fit(ratings)
+    most = pd.Series(model.counts_, model.item_ids).nlargest(5).index
+    np.testing.assert_allclose(fitted[0], Normalizer().transform(embeddings.loc[most].to_numpy()), atol=1e-6)
 
 
 def test_a_side_block_informs_new_items():
