@@ -2,12 +2,15 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test lab notebooks bench lint lock setup clean
+.PHONY: run test test-slow lab notebooks bench lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
-	$(BIN)/python -m llmtok run
+	$(BIN)/python -m llmtok report --course
 
 test: setup           ## every test
 	$(BIN)/python -m llmtok test
+
+test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
+	$(BIN)/python -m llmtok test --slow
 
 lab: setup            ## JupyterLab on the first notebook
 	$(BIN)/python -m llmtok lab

@@ -121,13 +121,13 @@ def fitting(data) -> None:
 def notebooks(data) -> None:
     """Measure the peak memory of each notebook's kernel, and the time of the main job, cold and warm."""
     code = (
-        "import resource, sys, pathlib; from llmtok.report import execute;"
+        "import resource, sys, pathlib; from llmtok.notebooks import execute;"
         "done = execute(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}, progress=False);"
         "assert done['state'] == 'ok', done; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "LLMTOK_CACHE": folder}
-        run = [sys.executable, "-m", "llmtok", "run", "--out", f"{folder}/reports/course"]
+        run = [sys.executable, "-m", "llmtok", "report", "--course", "--out", f"{folder}/reports/course"]
         for name, goal in (("cold", "less than 6"), ("warm", "less than 3")):
             minutes = (
                 seconds(lambda: subprocess.run(run, check=True, env=environment, stdout=subprocess.DEVNULL))

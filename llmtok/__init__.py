@@ -20,8 +20,12 @@ _HOME = {
     "SurpriseRecommender": "recommend",
     "TokenEASE": "ease",
     "TokenSVD": "recommend",
+    "compare_runs": "sweeps",
+    "sweep": "sweeps",
     "evaluate": "evaluation",
     "evaluate_ranking": "evaluation",
+    "load_model": "recommend",
+    "report": "reports",
 }
 __all__ = list(_HOME)
 

@@ -720,6 +720,36 @@ def read_model(path: str | Path, written_as: str, make: Callable[[dict, dict], R
         raise InputError(f"{path}: not a saved {name} ({' '.join(str(error).split())})") from None
 
 
+def load_model(path: str | Path) -> Recommender:
+    """Read a saved model, whichever it is.
+
+    Parameters
+    ----------
+    path : path
+        What the ``save`` of `TokenEASE` or of `TokenSVD` wrote.
+
+    Raises
+    ------
+    InputError
+        It is no such file, is damaged, or another version saved it in a format that this one does not read.
+    """
+    from llmtok.ease import TokenEASE  # which imports this module
+
+    try:
+        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and say so
+            raise ValueError("it is no whole .npz file" if Path(path).exists() else "there is no such file")
+        with np.load(path, allow_pickle=False) as file:
+            written_as = str(json.loads(str(file["about"]))["format"])
+        name = written_as.partition("/")[0].removeprefix("llmtok.")
+        if name not in ("TokenEASE", "TokenSVD"):
+            raise ValueError(
+                f"it is {written_as}, and this version knows llmtok.TokenEASE and llmtok.TokenSVD"
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a saved model ({' '.join(str(error).split())})") from None
+    return (TokenEASE if name == "TokenEASE" else TokenSVD).load(path)
+
+
 def _compress(rows, columns, values, n_rows):
     """Sort ratings by row, then column, as a compressed sparse matrix has them; a pair may come twice."""
     order = np.lexsort((columns, rows))

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from llmtok.report import COURSE, REPORT, declared_parameters, execute, normalise, notebooks_folder
+from llmtok.notebooks import COURSE, REPORT, declared_parameters, execute, normalise, notebooks_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
@@ -53,7 +53,7 @@ REDUCED = {
         "MIN_TESTED": {"films": 5, "packages": 3},
         "N_SMALL": 200,
     },
-    "report": {"N_COMPONENTS": 20, "N_PEOPLE": 1},
+    "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }
 
 TAGS = {"parameters", "nbval-ignore-output", "raises-exception", "solution", "remove-cell"}
@@ -266,11 +266,12 @@ def test_runs_on_a_small_data_set(stem, small_folder, small_packages, tmp_path, 
     if stem != REPORT:
         assert written == ["out.ipynb"]
         return
-    rmse = json.loads((tmp_path / "metrics.json").read_text())["rmse"]
-    assert all(0.6 < value < 1.3 for of_models in rmse.values() for value in of_models.values()), rmse
-    assert (
-        rmse["known items"]["full text"]
-        < rmse["known items"]["baseline"]
-        < rmse["known items"]["global mean"]
-    )
-    assert rmse["new items"]["full text"] < rmse["new items"]["global mean"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert len(metrics["verdict"]) == 5 and "nan" not in " ".join(metrics["verdict"])
+    summary = metrics["summary"]
+    for which in ("known items", "new items"):
+        of = {name.rpartition(", ")[2]: value for name, value in summary.items() if f"RMSE, {which}" in name}
+        assert all(0.6 < value < 1.3 for value in of.values()), of
+        assert of["full text"] < of["global mean"]
+    assert summary["NDCG@10, all items, full text"] > summary["NDCG@10, all items, popularity"]
+    assert summary["NDCG@10, new items, full text"] > summary["NDCG@10, new items, no text"]

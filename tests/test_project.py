@@ -125,9 +125,11 @@ def test_make_and_ci():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
     assert {"run", "test", "lab", "notebooks", "bench", "lint", "lock", "setup"} <= targets
-    for target in ("run", "test", "lab", "notebooks", "bench"):
+    commands = {"run": "report --course", "test-slow": "test --slow"}
+    for target in ("run", "test", "test-slow", "lab", "notebooks", "bench"):
+        command = commands.get(target, target)
         assert re.search(
-            rf"^{target}:.*\n(\t.*\n)*?\t\$\(BIN\)/python -m llmtok {target}$", makefile, flags=re.MULTILINE
+            rf"^{target}:.*\n(\t.*\n)*?\t\$\(BIN\)/python -m llmtok {command}$", makefile, flags=re.MULTILINE
         )
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK) and "make test" in script.read_text(encoding="utf-8").splitlines()
@@ -167,7 +169,7 @@ MODULES = sorted(path.stem for path in (ROOT / "llmtok").glob("*.py") if not pat
 def test_examples_in_docstrings(module):
     failed, tried = doctest.testmod(importlib.import_module(f"llmtok.{module}"))
     assert failed == 0
-    assert tried or module in ("cli", "plots", "report")
+    assert tried or module in ("cli", "notebooks", "plots", "verdict")
 
 
 def test_public_names():
@@ -191,7 +193,9 @@ def outputs(stem):
     """Everything that a notebook shows, as text, and its pictures."""
     cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    text = "\n".join("".join(d.get(kind, "")) for d in data for kind in ("text/plain", "text/markdown"))
+    text = "\n".join(
+        "".join(d.get(kind, "")) for d in data for kind in ("text/plain", "text/markdown", "text/html")
+    )
     return text, ["".join(d["image/png"]) for d in data if "image/png" in d]
 
 

@@ -1,21 +1,26 @@
-"""Running notebooks, and what comes of it, with stand-in notebooks of a few cells."""
+"""Running a notebook, and its page, with stand-in notebooks of a few cells."""
 
 import json
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
+import psutil
 import pytest
+from hypothesis import given as with_any
+from hypothesis import settings
+from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from llmtok import InputError, report
-from llmtok.report import declared_parameters, execute, normalise, read_parameters, refresh, to_html
+from llmtok import InputError, notebooks
+from llmtok.notebooks import declared_parameters, execute, normalise, read_parameters, refresh, to_html
 
 PARAMETERS = """\
 DATASET = "movielens-small"  # which data
@@ -92,6 +97,43 @@ def test_a_value_of_another_type_is_refused_in_one_line(tmp_path, name, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("N", np.int64(4)), ("N", True), ("N", None), ("SIZES", {1: 2}), ("SIZES", {"a": (1, 2)}), ("NAMES", ("x",))],
+)  # fmt: skip
+def test_a_value_that_papermill_would_turn_into_another_is_refused(tmp_path, name, value):
+    with pytest.raises(InputError, match=f"parameter {name}: .* is not like its default"):
+        read_parameters({name: value}, [write_notebook(tmp_path / "a.ipynb")])
+
+
+def test_values_from_python_stay_as_they_are(tmp_path):
+    a = write_notebook(tmp_path / "a.ipynb")
+    given = {"N": 4, "SHARE": 1, "FAST": False, "SIZES": {"a": None, "b": [1.5, {"c": "d"}]}, "NAMES": []}
+    assert read_parameters(given, [a])[a] == given
+
+
+TEXTS = st.text() | st.sampled_from(
+    ['"; import os; "', "'" * 3, '"' * 3, '\\"', "a\\", "\\N{BULLET}", "{x}", "%s", "\n#", "\udc80"]
+)
+
+
+@settings(deadline=None)
+@with_any(
+    st.dictionaries(TEXTS, TEXTS | st.none() | st.lists(TEXTS | st.integers() | st.floats(allow_nan=False)))
+)
+def test_a_parameter_that_tries_to_be_code_arrives_as_it_is(value):
+    """As papermill writes it down, for the kernel to read."""
+    from papermill.parameterize import parameterize_notebook
+
+    for each in (value, list(value)):
+        document = new_notebook(cells=[new_code_cell("X = {}", metadata={"tags": ["parameters"]})])
+        document.metadata.papermill = {}
+        cells = parameterize_notebook(document, {"X": each}, kernel_name="python3", language="python").cells
+        names = {}
+        exec(compile(cells[1].source, "cell", "exec"), {"__builtins__": {"float": float}}, names)
+        assert names == {"X": each}
+
+
 # --- execute ---
 
 
@@ -126,11 +168,15 @@ def test_execute(tmp_path, monkeypatch, recwarn, caplog, capfd):
     ("source", "words"),
     [
         ("x = 0\n1 / x", r"cell \[4\] 'x = 0': ZeroDivisionError: division by zero"),
+        (
+            "raise ValueError('\\x1b[2Jcleared\\nand more')",
+            r"cell \[4\] .*: ValueError: \[2Jcleared and more$",
+        ),
         ("import sys\nsys.exit()", r"cell \[4\] 'import sys': SystemExit"),
         ("import os\nos._exit(1)", r"cell \[4\] 'import os': the kernel died"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", r"cell \[4\] .*: the kernel died"),
     ],
-    ids=["an error", "exit", "the kernel ends", "the kernel is killed"],
+    ids=["an error", "steers a terminal", "exit", "the kernel ends", "the kernel is killed"],
 )
 def test_execute_tells_the_truth(tmp_path, source, words):
     notebook = write_notebook(tmp_path / "a.ipynb", "'before'", source, "'after'")
@@ -140,127 +186,116 @@ def test_execute_tells_the_truth(tmp_path, source, words):
     assert results(tmp_path / "out.ipynb") == ["'before'"]  # what was done before can be read
 
 
-# --- run ---
-
-WRITE_METRICS = """\
-import json, pathlib
-pathlib.Path(OUT_DIR, "metrics.json").write_text(json.dumps({"N": N}))
-N"""
-REPORT_PARAMETERS = 'OUT_DIR = ""  # where to\nN = 3  # a count\nFAIL = False  # or not\n'
+def wait_for(what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
 
 
-@pytest.fixture
-def course(tmp_path, monkeypatch):
-    """A course of one notebook and a report, in a folder of their own."""
-    folder = tmp_path / "notebooks"
+def test_a_cell_that_times_out(tmp_path):
+    notebook = write_notebook(tmp_path / "a.ipynb", "'before'", "import time\ntime.sleep(60)", "'after'")
+    start = time.monotonic()
+    status = execute(notebook, tmp_path / "out.ipynb", {"N": 1}, progress=False, timeout=1)
+    assert status["state"] == "failed"
+    assert status["error"] == "cell [4] 'import time': it took longer than 1 seconds"
+    assert results(tmp_path / "out.ipynb") == ["'before'"] and time.monotonic() - start < 30
+    assert notebooks._in_words(6 * 3600) == "6 hours"
+
+
+def test_bad_input_in_a_cell_is_bad_input_here(tmp_path):
+    """From a path with braces too, which papermill would take for a place to put a parameter in."""
+    folder = tmp_path / "{my} work [1]"
     folder.mkdir()
-    monkeypatch.setattr(report, "notebooks_folder", lambda: folder)
-    monkeypatch.setattr(report, "COURSE", ["01_first"])
-    write_notebook(folder / "01_first.ipynb", "N", title="# Learn it")
-    write_notebook(
-        folder / "report.ipynb",
-        "assert not FAIL",
-        WRITE_METRICS,
-        parameters=REPORT_PARAMETERS,
-        title="# Read the report",
+    source = "from llmtok import InputError\nraise InputError(f'ratings.csv: it is\\nempty, {N}')"
+    notebook = write_notebook(folder / "a.ipynb", source)
+    with pytest.raises(InputError, match=r"^ratings.csv: it is empty, 8$"):
+        execute(notebook, folder / "{out}.ipynb", {"N": 8}, progress=False)
+    assert "InputError" in (folder / "{out}.ipynb").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
+def test_a_kernel_dies_with_its_parent(tmp_path):
+    pid = tmp_path / "pid"
+    source = (
+        f"import os, pathlib, time\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(90)"
     )
-    return folder
+    notebook = write_notebook(tmp_path / "a.ipynb", source)
+    script = (
+        "import pathlib; from llmtok.notebooks import execute\n"
+        f"execute(pathlib.Path({str(notebook)!r}), pathlib.Path({str(tmp_path / 'o.ipynb')!r}), {{}}, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    wait_for(lambda: pid.exists() and pid.read_text())
+    kernel = psutil.Process(int(pid.read_text()))
+    process.kill()
+    process.wait()
+    wait_for(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE, seconds=20)
 
 
-def run(out, given, **settings):
-    said = []
-    status = report.run(out, given, progress=False, say=said.append, **settings)
-    assert said[0].startswith("[1/")
-    return status
+# --- progress ---
+
+TELL = """\
+import json, pathlib, time
+for done in (10, 20):
+    pathlib.Path(OUT_DIR, "progress.json").write_text(json.dumps({"done": done, "total": 40, "what": "ranking"}))
+    time.sleep(1.3)"""
 
 
-def test_run(course, tmp_path):
-    out = tmp_path / "reports" / "mine"
-    status = run(out, {"N": "5"})
-    assert status["state"] == "ok"
-    assert [(n["notebook"], n["state"], n["parameters"]) for n in status["notebooks"]] == [
-        ("01_first", "ok", {"N": 5}),
-        ("report", "ok", {"N": 5}),
-    ]
-    assert sorted(p.name for p in out.iterdir()) == [
-        "01_first.html", "01_first.ipynb", "metrics.json", "report.html", "report.ipynb", "status.json",
-    ]  # fmt: skip
-    assert [p.name for p in out.parent.iterdir()] == ["mine"]
-    assert json.loads((out / "metrics.json").read_text()) == {"N": 5}
-    assert json.loads((out / "status.json").read_text()) == status
-    assert status["versions"]["llmtok"] and status["seconds"] > 0
-    assert "write_text" not in (out / "report.html").read_text()
-    assert ".running" not in (out / "report.html").read_text()
+@pytest.mark.skipif(os.name == "nt", reason="there is no pty")
+def test_progress_on_a_terminal_has_the_time_left(tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
 
-    # A run that fails leaves that alone; one that is good replaces it whole.
-    (out / "extra.txt").write_text("from the first run")
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
-    failed = run(out, {"N": "6", "FAIL": "true"})
-    assert failed["state"] == "failed"
-    assert "AssertionError" in failed["notebooks"][-1]["error"]
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
-    assert sorted(p.name for p in out.parent.iterdir()) == ["mine", "mine.failed"]
-    assert json.loads((out.parent / "mine.failed" / "status.json").read_text()) == failed
-    assert (out.parent / "mine.failed" / "report.ipynb").exists()
-    assert run(out, {"N": "7"}, course=False)["state"] == "ok"
-    assert json.loads((out / "metrics.json").read_text()) == {"N": 7}
-    assert sorted(p.name for p in out.iterdir()) == [
-        "metrics.json",
-        "report.html",
-        "report.ipynb",
-        "status.json",
-    ]
-    assert [p.name for p in out.parent.iterdir()] == ["mine"]
+    write_notebook(tmp_path / "a.ipynb", TELL, parameters='OUT_DIR = ""  # where to')
+    script = (
+        "import pathlib; from llmtok.notebooks import execute\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "execute(here / 'a.ipynb', here / 'o.ipynb', {'OUT_DIR': str(here)}, progress=True)"
+    )
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 1000)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert re.search(r"25 %\|.*00:0\d < 00:\d\d, ranking", shown.decode())
+    assert re.search(r"50 %\|.*00:0\d < 00:\d\d, ranking", shown.decode())
 
 
-def test_run_refuses_before_it_starts(course, tmp_path):
-    with pytest.raises(InputError, match="no notebook has a parameter 'M'"):
-        report.run(tmp_path / "out", {"M": "1"})
-    mine = tmp_path / "documents"
-    mine.mkdir()
-    (mine / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="not the result of a run"):  # what is not ours is not replaced
-        report.run(mine, {})
-    with pytest.raises(InputError, match="not the result of a run"):
-        report.run(mine / "letter.txt", {})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["documents", "notebooks"]
+def test_nothing_is_shown_where_no_one_looks(tmp_path, capfd):
+    notebook = write_notebook(tmp_path / "a.ipynb", "N")
+    execute(notebook, tmp_path / "o.ipynb", {}, progress=False)
+    said = capfd.readouterr()
+    assert said.out == said.err == ""
+    # Asked for, it is of the cells, where the notebook tells nothing.
+    execute(notebook, tmp_path / "o.ipynb", {}, progress=True)
+    assert "%" in capfd.readouterr().err
 
 
-def test_run_when_something_of_ours_goes_wrong(course, tmp_path, monkeypatch):
-    def full(*arguments, **settings):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    "written",
+    ["", "{", "[]", '{"done": 1}', '{"done": 1, "total": 0, "what": ""}', '{"done": "x", "total": 1, "what": ""}',
+     '{"done": NaN, "total": 1, "what": ""}', '{"done": 1, "total": Infinity, "what": ""}', "\xff"],
+)  # fmt: skip
+def test_progress_that_cannot_be_read_is_none(tmp_path, written):
+    (tmp_path / "p").write_bytes(written.encode("latin-1"))
+    assert notebooks._read_progress(tmp_path / "p") is None
+    assert notebooks._read_progress(tmp_path / "q") is None and notebooks._read_progress(None) is None
 
-    monkeypatch.setattr(report, "to_html", full)
-    with pytest.raises(OSError, match="No space"):
-        run(tmp_path / "out", {})
-    assert json.loads((tmp_path / "out.failed" / "status.json").read_text())["state"] == "failed"
-    assert not (tmp_path / "out").exists() and not (tmp_path / "out.running").exists()
 
-
-def test_run_stopped_by_ctrl_c(course, tmp_path):
-    """As a reader does it: a signal to the process, in the middle of a cell."""
-    flag = tmp_path / "begun"
-    slow = f"import pathlib, time\npathlib.Path({str(flag)!r}).touch()\ntime.sleep(120)"
-    write_notebook(course / "report.ipynb", slow, parameters=REPORT_PARAMETERS)
-    script = f"""
-import pathlib
-from llmtok import report
-report.notebooks_folder = lambda: pathlib.Path({str(course)!r})
-report.COURSE = ["01_first"]
-print(report.run(pathlib.Path({str(tmp_path / "out")!r}), {{}}, progress=False)["state"])
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not flag.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == "stopped"
-    status = json.loads((tmp_path / "out.failed" / "status.json").read_text())
-    assert status["state"] == "stopped"
-    assert [n["state"] for n in status["notebooks"]] == ["ok", "stopped"]
-    assert not (tmp_path / "out").exists() and not (tmp_path / "out.running").exists()
+def test_progress_is_told_in_bounds(tmp_path):
+    (tmp_path / "p").write_text(json.dumps({"done": 50, "total": 40, "what": "\x1b[2J" + "x" * 99}))
+    done, total, what = notebooks._read_progress(tmp_path / "p")
+    assert (done, total) == (50, 50) and what.isprintable() and len(what) == 60
 
 
 # --- pages ---
@@ -326,6 +361,78 @@ def test_page_opens_without_a_network(page, code):
     assert not re.search(r"@import|url\(\s*[\"']?(https?:)?//", html)
     assert 'href="https://example.org"' in html  # an ordinary link is fine
     assert re.search(r'href="https://y.org/lab"[^>]*>Binder<', html)
+
+
+@pytest.mark.parametrize("code", [True, False])
+def test_page_forbids_scripts_before_anything_else(page, code):
+    policy = re.search(r'<head>\s*<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page[code])[
+        1
+    ]
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:")
+    assert "script-src" not in policy
+    assert '<html lang="en">' in page[code]
+
+
+@pytest.mark.parametrize("code", [True, False])
+def test_page_prints(page, code):
+    own = page[code].rpartition("<style>")[2].partition("</style>")[0]
+    assert "color-scheme: light" in own and "max-width" in own
+    assert re.search(r"@media print .*break-inside: avoid", own, re.DOTALL)
+
+
+HOSTILE = [
+    "<scr<script>x</script>ipt>document.title='run'</scr<script>x</script>ipt>",
+    "<SCRIPT SRC=//x.org/a.js></SCRIPT >",
+    "<img src=x onerror=\"document.title='run'\">",
+    "<svg onload=\"document.title='run'\"></svg>",
+    "<me<meta>ta http-equiv=refresh content='0;url=https://x.org'>",
+    "<meta http-equiv=refresh content='0;url=data:text/html,gone'>",
+    "<base href='https://x.org/'>",
+    "<iframe srcdoc=\"<script>parent.document.title='run'</script>\"></iframe>",
+    "<link rel=stylesheet href='https://x.org/a.css'>",
+    "<script>document.title='run'",
+]
+
+
+@pytest.fixture
+def hostile_page(tmp_path):
+    outputs = [new_output("display_data", {"text/html": html}) for html in HOSTILE]
+    document = new_notebook(cells=[new_markdown_cell("# Safe"), new_code_cell("1", outputs=outputs)])
+    nbformat.write(normalise(document), tmp_path / "a.ipynb")
+    to_html(tmp_path / "a.ipynb", tmp_path / "a.html", code=False)
+    return tmp_path / "a.html"
+
+
+def test_nothing_active_is_left_in_a_page(hostile_page):
+    body = hostile_page.read_text(encoding="utf-8").partition("<body")[2]
+    assert not re.search(r"<(script|meta|base|link|iframe)", body, re.IGNORECASE)
+    assert "</main>" in body  # and none of the rest is lost
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="there is no browser")
+@pytest.mark.parametrize("slipped_past", ["", "<script>document.title='run'</script>"])
+def test_no_script_runs_in_a_browser(hostile_page, tmp_path, slipped_past):
+    """Nor by the policy alone, if something got past us."""
+    page = hostile_page.read_text(encoding="utf-8").replace("</main>", f"{slipped_past}</main>")
+    hostile_page.write_text(page, encoding="utf-8")
+
+    def titled(path):
+        """The title after the page was opened and had its time."""
+        browser = [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+        ]
+        command = [*browser, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return re.search("<title>(.*?)</title>", shown)[1]
+
+    assert titled(hostile_page) == "Safe"
+    if slipped_past:  # which it would do without the policy
+        (tmp_path / "b.html").write_text(re.sub('<meta http-equiv="Content.*?>', "", page), encoding="utf-8")
+        assert titled(tmp_path / "b.html") == "run"
 
 
 @pytest.mark.parametrize("code", [True, False])
