@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import surprise
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from llmtok.data import Dataset, InputError
 from llmtok.ease import TokenEASE, free_memory
@@ -341,19 +342,18 @@ def examine(
         "new items": next(split(ratings, by="item_id", random_state=random_state)),
     }
     ndcg, errors = [], []
-    for which, (train, test) in folds.items():
-        ndcg += _measure_lists(plan, reads, ease, which, train, test, clock, random_state)
-        if plan.rated:
-            errors.append(_measure_ratings(plan, reads, svd, which, train, test, clock))
-    ndcg = (
-        pd.concat(ndcg)
-        if ndcg
-        else pd.DataFrame({"items": [], "model": [], "user_id": [], "NDCG@10": []}, dtype=float)
-    )
-    errors = pd.concat(errors) if errors else None
-    with clock("the models to keep"):
-        lists = TokenEASE(*reads.of(FULL, ratings, None), **ease).fit(ratings)
-        kept = reads.svd(FULL, ratings, svd).fit(ratings) if plan.rated else None
+    # Of small matrices threads save little time, lose much where another program is busy, and change last digits.
+    side = min(ratings["user_id"].nunique(), ratings["item_id"].nunique())
+    with threadpool_limits(1 if side < 3000 else None, user_api="blas"):
+        for which, (train, test) in folds.items():
+            ndcg += _measure_lists(plan, reads, ease, which, train, test, clock, random_state)
+            if plan.rated:
+                errors.append(_measure_ratings(plan, reads, svd, which, train, test, clock))
+        with clock("the models to keep"):
+            lists = TokenEASE(*reads.of(FULL, ratings, None), **ease).fit(ratings)
+            kept = reads.svd(FULL, ratings, svd).fit(ratings) if plan.rated else None
+    empty = pd.DataFrame({"items": [], "model": [], "user_id": [], "NDCG@10": []}, dtype=float)
+    ndcg, errors = pd.concat(ndcg) if ndcg else empty, pd.concat(errors) if errors else None
     clock.end()
     gains, quality = _gains(ndcg, errors, random_state), _quality(ndcg, errors)
     return Findings(gains, quality, encoding, clock.seconds, embeddings, lists, kept)
@@ -497,6 +497,7 @@ def _measure_lists(plan, reads, ease, which, train, test, clock, random_state) -
                 model = TokenEASE(features, reducer, **ease).fit(train)
                 clock.seconds[f"fit lists, {which}, {variant}"] = time.perf_counter() - start
             found += _lists_of(variant, model, tests, groups)
+            del model, features  # before the next one needs the memory
     return found
 
 
@@ -531,6 +532,7 @@ def _measure_ratings(plan, reads, svd, which, train, test, clock) -> pd.DataFram
             model = reads.svd(variant, train, svd).fit(train)
             clock.seconds[f"fit ratings, {which}, {variant}"] = time.perf_counter() - start
             found[variant] = model.predict_ratings(test)
+            del model
     return found
 
 
