@@ -393,6 +393,32 @@ def test_second_call_reads_the_cache_and_loads_no_model(encoder, monkeypatch, tm
     assert np.array_equal(again.transform(TEXTS[5:2:-1]), first[5:2:-1])
 
 
+def test_several_processes_share_a_cache(encoder, tiny, tmp_path):
+    """Each gets what it would get alone, and what is left in the cache is right and whole."""
+    script = f"""
+import random, sys
+from llmtok import TextEncoder
+words, rng = "toy story a b c".split(), random.Random(int(sys.argv[1]))
+texts = [" ".join(words[(n // 5**k) % 5] for k in range(4)) for n in range(400)]
+rng.shuffle(texts)
+encoder = TextEncoder({str(tiny)!r}, cache_dir={str(tmp_path)!r}, progress=False, n_threads=1)
+for start in range(0, 400, 40):
+    encoder.transform(texts[start : start + 80])
+"""
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(n)], stderr=subprocess.PIPE) for n in range(3)
+    ]
+    said = [process.communicate(timeout=120)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    assert said == ["", "", ""]  # no piece was found damaged
+    texts = [" ".join("toy story a b c".split()[(n // 5**k) % 5] for k in range(4)) for n in range(400)]
+    made = encoder()
+    shared = made.transform(texts)
+    assert made.report_["distinct texts from the cache"] == len(set(texts))
+    np.testing.assert_allclose(shared, encoder(cache_dir=False).transform(texts), atol=1e-6)
+    assert list(tmp_path.rglob("*.part")) == list(tmp_path.rglob("*.damaged")) == []
+
+
 def test_only_new_texts_are_encoded(encoder, tmp_path):
     first = encoder().transform(TEXTS[:4])
     made = encoder()
