@@ -179,7 +179,7 @@ def execute(
 
     document = load_notebook_node(str(notebook.resolve()))
     if parameters:
-        document = parameterize_notebook(document, parameters, kernel_name="python3")
+        document = parameterize_notebook(document, parameters, kernel_name="python3", language="python")
     told = Path(parameters["OUT_DIR"]) / "progress.json" if parameters.get("OUT_DIR") else None
     start = time.perf_counter()
     state, error, refused = _execute_cells(
