@@ -235,7 +235,8 @@ def _next_steps(plan: Plan, own: pd.DataFrame, level: dict[str, list[str]]) -> l
     elif plan.data.items["text"].str.len().median() < 100:
         said.append(richer)
     if len(helped) and (hurts := _where(own, "hurts")):
-        said.append(f"Leave the text out for {hurts}: there it makes things worse.")
+        less = """, or give it less weight (-p "EASE={'text_weight': 2.0}")""" if "lists" in hurts else ""
+        said.append(f"Leave the text out for {hurts}{less}: there it makes things worse.")
     if not plan.temporal and "timestamp" in plan.data.ratings:
         said.append(
             "Measure by time too (--split temporal): a drawn split knows the future, and your recommender will not."
