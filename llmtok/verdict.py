@@ -69,7 +69,7 @@ def _answer(own: pd.DataFrame, level: dict[str, list[str]]) -> str:
             "It cannot be said: in no part of the catalogue are there enough users and items to measure on."
         )
     helps, hurts = _where(own, "helps"), _where(own, "hurts")
-    harm = f" They make it worse for {hurts}." if hurts else ""
+    harm = f" Text tokens make it worse for {hurts}." if hurts else ""
     if not helps:
         return f"No: it cannot be shown that text tokens help this recommender, whatever the item.{harm}"
     common = [name for name in RIVALS if all(name in names for names in level.values())]

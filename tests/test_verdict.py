@@ -109,7 +109,10 @@ def test_text_does_harm():
     assert line.startswith("No:")
     assert "worse for items with 50 or more interactions (lists) and all items together (ratings)." in line
     verdict = check(planned(), findings(*BOTH, *hurts))
-    assert verdict.lines[0].startswith("Yes:") and "They make it worse for items with 50" in verdict.lines[0]
+    assert (
+        verdict.lines[0].startswith("Yes:")
+        and "Text tokens make it worse for items with 50" in verdict.lines[0]
+    )
     assert any(step.startswith("Leave the text out for items with 50 or more") for step in verdict.next_steps)
     assert "20.0% more" in verdict.lines[2]
 
@@ -316,7 +319,7 @@ def test_any_table_can_be_said():
         ]
         line = check(planned(), findings(*rows)).lines[0]
         own = [(group, question, verdict) for question, group, rival, verdict in rows if rival == NONE]
-        helps, _, hurts = line.partition(" They make it worse for ")
+        helps, _, hurts = line.partition(" Text tokens make it worse for ")
         for said, verdict in ((helps, "helps"), (hurts, "hurts")):
             for question, group in places:
                 name = {NEW: "new items", ALL: "all items together"}.get(group, f"with {group} interactions")
