@@ -344,7 +344,7 @@ def examine(
     ndcg, errors = [], []
     # Of small matrices threads save little time, lose much where another program is busy, and change last digits.
     side = min(ratings["user_id"].nunique(), ratings["item_id"].nunique())
-    with threadpool_limits(1 if side < 3000 else None, user_api="blas"):
+    with threadpool_limits(1 if side < 5000 else None, user_api="blas"):
         for which, (train, test) in folds.items():
             ndcg += _measure_lists(plan, reads, ease, which, train, test, clock, random_state)
             if plan.rated:
