@@ -17,5 +17,5 @@ def package_features(items: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _one_hots(column: pd.Series) -> pd.DataFrame:
-    """Make a column for each value of a list joined by ``|``, and none of the empty text, as pandas does in some forms."""
+    """Make a column for each value of a list joined by ``|``; an empty text is no value."""
     return column.astype("string").fillna("").str.get_dummies("|").drop(columns="", errors="ignore")
