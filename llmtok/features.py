@@ -68,6 +68,10 @@ class Reads:
         self.items, self.embeddings, self.encoder = data.items, embeddings, encoder
         self.n_tokens, self.reduction, self.random_state = n_tokens, reduction, random_state
         self.titles = data.with_text("{title}").items["text"]
+        self._counted = (
+            b"",
+            None,
+        )  # the last training items, and what was counted: lists and ratings ask for the same
 
     @functools.cached_property
     def title_embeddings(self):
@@ -111,6 +115,11 @@ class Reads:
         return TokenSVD(features, reducer, **settings)
 
     def _tfidf(self, known) -> pd.DataFrame | None:
+        if self._counted[0] != known.tobytes():
+            self._counted = known.tobytes(), self._count(known)
+        return self._counted[1]
+
+    def _count(self, known) -> pd.DataFrame | None:
         """Count words, the rarer the heavier; no language model. Two texts in one word's count have all of it."""
         texts = self.items["text"]
         spaced = (texts.str.split().str.len() >= 3).mean() > 0.3

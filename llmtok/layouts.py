@@ -75,8 +75,12 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         # A message quotes what is in a file: no break of a line, and nothing that would steer a terminal.
-        plain = (c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.splitlines()))
-        super().__init__("".join(plain))
+        super().__init__(printable(" ".join(message.splitlines())))
+
+
+def printable(text) -> str:
+    """Write a text without what would break a line or steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
 
 
 @dataclass

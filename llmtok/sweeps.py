@@ -23,8 +23,8 @@ import pandas as pd
 
 from llmtok import reports
 from llmtok.data import InputError
-from llmtok.layouts import shorten
 from llmtok.notebooks import SECURITY_POLICY, write_text
+from llmtok.options import read_mapping
 
 WRITTEN = ("dataset", "ratings", "items", "encoding", "text", "encoder", "reduction", "split")
 VARIES = (*WRITTEN, "columns", "strengths", "liked", "n_tokens", "quick", "seed")
@@ -270,22 +270,7 @@ def _parse_value(setting: str, value: str):
 
 def read_grid(path: Path) -> tuple[dict[str, list], dict[str, object]]:
     """Read a YAML file with the mappings ``grid`` and ``fixed``; paths in it are relative to it."""
-    import yaml
-
-    try:
-        written = path.read_text(encoding="utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(written)):
-            raise InputError(
-                f"{path}: has an alias (*name); write the value out"
-            )  # a few may stand for gigabytes
-        made = yaml.safe_load(written)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read safely: {shorten(str(error), 300)}") from None
-    made = made if isinstance(made, dict) else {}
+    made = read_mapping(path)
     grid, fixed = made.get("grid"), made.get("fixed") or {}
     if not isinstance(grid, dict) or not isinstance(fixed, dict):
         raise InputError(
