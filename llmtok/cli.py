@@ -24,16 +24,26 @@ app = typer.Typer(
 )
 
 
+# The options that both report and sweep have.
+_DatasetOption = Annotated[
+    str | None,
+    typer.Option(help="A data set's name, or a folder; movielens-small if nothing is named."),
+]
+_RatingsOption = Annotated[str | None, typer.Option(help="A file of ratings, or a log of what people did.")]
+_ItemsOption = Annotated[str | None, typer.Option(help="A file of the catalogue.")]
+_QuickOption = Annotated[bool | None, typer.Option("--quick/--no-quick", help="A quick look, not a verdict.")]
+_SeedOption = Annotated[int | None, typer.Option(help="Of what is drawn.")]
+_ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", help="A further parameter of the notebooks, as NAME=VALUE."),
+]
+
+
 @app.command()
 def report(
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="A data set's name, or a folder; movielens-small if nothing is named."),
-    ] = None,
-    ratings: Annotated[
-        str | None, typer.Option(help="A file of ratings, or a log of what people did.")
-    ] = None,
-    items: Annotated[str | None, typer.Option(help="A file of the catalogue.")] = None,
+    dataset: _DatasetOption = None,
+    ratings: _RatingsOption = None,
+    items: _ItemsOption = None,
     out: Annotated[
         str | None, typer.Option(help="The folder of the result; by default one in reports/.")
     ] = None,
@@ -66,17 +76,12 @@ def report(
     split: Annotated[
         str | None, typer.Option(help="What is tested: random ratings, or temporal, the latest.")
     ] = None,
-    quick: Annotated[
-        bool | None, typer.Option("--quick/--no-quick", help="A quick look, not a verdict.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of what is drawn.")] = None,
+    quick: _QuickOption = None,
+    seed: _SeedOption = None,
     course: Annotated[
         bool | None, typer.Option("--course/--no-course", help="Run notebooks 01 to 05 too.")
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="A further parameter of the notebooks, as NAME=VALUE."),
-    ] = None,
+    parameter: _ParameterOption = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -193,22 +198,12 @@ def sweep(
             "--grid", help="A YAML file: 'grid', a mapping of lists, and 'fixed', keywords of llmtok.report."
         ),
     ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="A data set's name, or a folder; movielens-small if nothing is named."),
-    ] = None,
-    ratings: Annotated[
-        str | None, typer.Option(help="A file of ratings, or a log of what people did.")
-    ] = None,
-    items: Annotated[str | None, typer.Option(help="A file of the catalogue.")] = None,
-    quick: Annotated[
-        bool | None, typer.Option("--quick/--no-quick", help="A quick look, not a verdict.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of what is drawn.")] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="A further parameter of the notebooks, as NAME=VALUE."),
-    ] = None,
+    dataset: _DatasetOption = None,
+    ratings: _RatingsOption = None,
+    items: _ItemsOption = None,
+    quick: _QuickOption = None,
+    seed: _SeedOption = None,
+    parameter: _ParameterOption = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML or JSON file with the options of llmtok report.")
     ] = None,
