@@ -34,7 +34,7 @@ CHECKED = {
     "04_recommend_with_svd": 61,
     "05_evaluate": 51,
     "06_rank_with_tokens": 36,
-    "07_cold_start": 35,
+    "07_cold_start": 34,
     "08_report_on_your_data": 44,
     "report": 20,
 }
