@@ -52,6 +52,9 @@ PACKAGE_TEXT = "{title}: {summary}. {description}"
 NO_TITLE = "(no title)"
 """What cleaning writes for a missing title; a text leaves it out."""
 
+STRONGEST = "several actions on one item: the strongest is kept"
+"""The cleaning step of a log whose actions became strengths; where there are ratings it is not there."""
+
 MOVIELENS_LICENCE = (
     "MovieLens, GroupLens, University of Minnesota: research use, no commercial use without permission, no "
     "endorsement implied. Cite F. M. Harper and J. A. Konstan (2015), doi:10.1145/2827872."
@@ -532,7 +535,7 @@ def _weigh_actions(events, strengths: dict[str, float], table: Table, notes: Not
     )
     ids = ["user_id", "item_id"]
     weaker = by_strength.duplicated(ids, keep="last") & by_strength[ids].notna().all(axis=1)
-    notes.add("ratings", "several actions on one item: the strongest is kept", events, 0, weaker.sum())
+    notes.add("ratings", STRONGEST, events, 0, weaker.sum())
     return by_strength[~weaker].sort_index()
 
 

@@ -18,7 +18,7 @@ import surprise
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from llmtok.data import Dataset, InputError
+from llmtok.data import STRONGEST, Dataset, InputError
 from llmtok.ease import TokenEASE, free_memory
 from llmtok.encode import DEFAULT_MODEL, TextEncoder
 from llmtok.evaluation import evaluate_ranking, interval, split, split_by_time
@@ -126,7 +126,7 @@ def plan(
     data = _sample(data, LIMITS[quick], notes, random_state)
     ratings = data.ratings
     # Of actions there are strengths, and nobody gave them as ratings.
-    strengths = data.cleaning["step"].str.startswith("several actions on one item").any()
+    strengths = (data.cleaning["step"] == STRONGEST).any()
     rated = not strengths and bool(np.ptp(ratings["rating"]) > 1e-6)
     if not rated:
         notes.append(
