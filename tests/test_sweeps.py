@@ -452,7 +452,9 @@ def test_killed_at_any_moment_and_started_again(stand_in, files, tmp_path):
     ended = sweep(out, grid, say=quiet, **files)
     check()
     assert len(ended) == 6 * kills and set(ended.values()) <= {"ok", "kept"}, seed
-    assert sum(end == "kept" for end in ended.values()) == len({path.parent for path in finished}), seed
+    # A run that was killed when it was done, and not yet in its place, is put there later: it is kept too.
+    kept, seen = {name for name, end in ended.items() if end == "kept"}, {p.parent.name for p in finished}
+    assert seen <= kept and len(kept) <= len(seen) + kills, seed
     assert {path.name for path in out.iterdir()} == {*ended, "compare.html", "compare.json"}, seed
     assert not list(tmp_path.glob("s.*"))
 
