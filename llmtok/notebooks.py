@@ -33,11 +33,23 @@ REPORT = "report"
 TIMEOUT = 6 * 3600.0
 """Seconds that one cell may take."""
 
+FOLDED = {"check": "How the answer is checked", "solution": "Solution"}
+"""Tags of cells that give an answer away, and what their fold is called. JupyterLab shows their first line instead."""
+
 SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
 """The Content-Security-Policy of our pages: nothing is loaded, and no script runs even if one got in."""
+
+TEMPLATE = """{% extends "lab/index.html.j2" %}
+{% block codecell %}
+{% set folds = cell.metadata.get("tags", []) | select("in", resources.folded) | list %}
+{% if folds %}<details class="fold"><summary>{{ resources.folded[folds[0]] }}</summary>{% endif %}
+{{ super() }}
+{% if folds %}</details>{% endif %}
+{% endblock codecell %}
+"""
 
 STYLE = """
 :root { color-scheme: light; }
@@ -45,6 +57,7 @@ body.jp-Notebook { background: white; color: #1a1a1a; }
 main { max-width: 64rem; margin: 0 auto; }
 main img { max-width: 100%; height: auto; }
 main .jp-RenderedHTMLCommon { overflow-x: auto; }
+main details.fold > summary { cursor: pointer; padding: 0.4em 1em; color: #0b5394; }
 @media print {
   body.jp-Notebook { background: white; color: black; padding: 0; }
   main { max-width: none; }
@@ -314,7 +327,11 @@ def to_html(notebook: Path, html: Path, *, code: bool) -> None:
         set() if code else {"injected-parameters"}
     )
     exporter = HTMLExporter(
-        config=config, exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True
+        config=config,
+        exclude_input=not code,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        raw_template=TEMPLATE,
     )
     document = nbformat.read(notebook, as_version=4)
     for cell in document.cells:
@@ -324,7 +341,8 @@ def to_html(notebook: Path, html: Path, *, code: bool) -> None:
             cell.source = re.sub(r"!\[([^\]]*)\]\(https?://[^)]*\)", r"\1", cell.source)
     headings = [c.source for c in document.cells if c.cell_type == "markdown" and c.source.startswith("# ")]
     title = headings[0].partition("\n")[0].removeprefix("# ") if headings else notebook.stem
-    page, _ = exporter.from_notebook_node(document, {"metadata": {"name": title}})
+    about = {"metadata": {"name": title}, "folded": FOLDED}
+    page, _ = exporter.from_notebook_node(document, about)
     write_text(html, _make_safe(page))
 
 
@@ -380,7 +398,7 @@ def refresh(notebook: Path, *, progress: bool = True) -> None:
 
 
 def normalise(document: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Strip what changes from run to run or from machine to machine, and fold the solutions in JupyterLab."""
+    """Strip what changes from run to run or from machine to machine, and fold in JupyterLab what gives answers away."""
     document.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -390,8 +408,15 @@ def normalise(document: nbformat.NotebookNode) -> nbformat.NotebookNode:
     document.nbformat, document.nbformat_minor = 4, 5
     for number, cell in enumerate(document.cells):
         tags = cell.metadata.get("tags", [])
-        folded = {"jupyter": {"source_hidden": True}} if "solution" in tags else {}
-        cell.metadata = nbformat.from_dict(({"tags": tags} if tags else {}) | folded)
+        folded = {"source_hidden": True} if FOLDED.keys() & set(tags) else {}
+        folded |= {"outputs_hidden": True} if "solution" in tags else {}
+        cell.metadata = nbformat.from_dict(
+            ({"tags": tags} if tags else {}) | ({"jupyter": folded} if folded else {})
+        )
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if {"image/png", "text/html"} & data.keys():  # what `play` shows where no kernel runs
+                data.pop("application/vnd.jupyter.widget-view+json", None)
         cell.id = f"cell-{number:02d}"
         cell.source = cell.source.strip("\n")
     return document

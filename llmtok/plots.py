@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 # Okabe and Ito's palette, made to be told apart by colour-blind readers: https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"]
@@ -31,8 +40,62 @@ def figure(nrows: int = 1, ncols: int = 1, **kwargs):
 
 def show(fig, alt: str) -> None:
     """Show a figure in the notebook, with `alt`, which tells in words what the picture shows."""
-    import matplotlib.pyplot as plt
     from IPython.display import Image, display
+
+    display(Image(_png(fig), format="png", alt=alt))
+
+
+def play(
+    draw: Callable[..., DataFrame | tuple[Figure, str]], controls: dict[str, Widget], columns: int = 1
+) -> None:
+    """Show what `draw` makes of some controls, and make it anew whenever one of them is moved.
+
+    Where no kernel runs (a saved notebook on the web, a page), what the controls begin with stands in its place.
+
+    Parameters
+    ----------
+    draw : function
+        Takes the values of the controls by name. Gives a table; or a Matplotlib figure and a line that says in
+        words and numbers what is to be seen on it, which is also its alt text.
+    controls : dict of str to ipywidgets widget
+        One for each argument of `draw`.
+    columns : int
+        How many controls stand side by side.
+
+    Examples
+    --------
+    >>> from ipywidgets import IntSlider
+    >>> play(lambda k: pd.DataFrame({"numbers": [k]}), {"k": IntSlider(50, 1, 100)})  # doctest: +SKIP
+    """
+    from IPython.display import display
+    from ipywidgets import HTML, GridBox, Image, Layout, VBox
+
+    table, picture, line = HTML(), Image(format="png"), HTML()
+    picture.layout = Layout(width="100%", max_width="max-content")
+
+    def make():
+        made = draw(**{name: control.value for name, control in controls.items()})
+        if isinstance(made, tuple):
+            picture.value, line.value = _png(made[0]), escape(made[1])
+            return made[1]
+        look = '<div class="jp-RenderedHTMLCommon">{}</div>'  # JupyterLab's own, in a widget too
+        table.value = look.format(made.to_html(border=0, justify="left"))
+        return made.to_string()
+
+    text = make()
+    for control in controls.values():
+        control.observe(lambda _: make(), "value")
+    grid = Layout(grid_template_columns=f"repeat({columns}, max-content)", grid_gap="2px 16px")
+    shown = [picture, line] if picture.value else [table]
+    live = VBox([GridBox(list(controls.values()), layout=grid), *shown])._repr_mimebundle_()
+    # What a front end without these widgets shows. `normalise` leaves only that in a saved notebook.
+    still = {"image/png": b64encode(picture.value).decode()} if picture.value else {"text/html": table.value}
+    display({**live, **still, "text/plain": text}, raw=True, metadata={"image/png": {"alt": text}})
+
+
+def _png(fig) -> bytes:
+    """Draw a figure in the course's style, and close it."""
+    import matplotlib.pyplot as plt
 
     for ax in fig.axes:  # Matplotlib reads these from its settings later, when a title or a legend is made
         if title := ax.get_title():
@@ -44,4 +107,4 @@ def show(fig, alt: str) -> None:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=fig.dpi, metadata={"Software": None})
     plt.close(fig)
-    display(Image(buffer.getvalue(), format="png", alt=alt))
+    return buffer.getvalue()

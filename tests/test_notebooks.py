@@ -6,6 +6,7 @@ cell without outputs, so here it is held that the outputs are there, and how man
 
 import ast
 import copy
+import itertools
 import json
 import re
 import statistics
@@ -15,7 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from llmtok.notebooks import COURSE, REPORT, declared_parameters, execute, normalise, notebooks_folder
+from llmtok.notebooks import COURSE, FOLDED, REPORT, declared_parameters, execute, normalise, notebooks_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
@@ -27,7 +28,7 @@ EXPECTED = ["00_start_here", *COURSE, *RANKING, OWN_DATA, REPORT]
 # How many cells of each notebook nbval compares: those that are not exempt and show more than a picture. If it
 # changes, that is a decision, so it is changed here, by hand; the failing test says what it should be.
 CHECKED = {
-    "00_start_here": 21,
+    "00_start_here": 28,
     "01_collect_data": 46,
     "02_encode_with_bert": 32,
     "03_generate_tokens": 45,
@@ -59,7 +60,18 @@ REDUCED = {
     "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }
 
-TAGS = {"parameters", "nbval-ignore-output", "raises-exception", "solution", "remove-cell"}
+TAGS = {
+    "parameters",
+    "nbval-ignore-output",
+    "raises-exception",
+    "check",
+    "exercise",
+    "solution",
+    "remove-cell",
+}
+WRONG_ANSWERS = (
+    ROOT / "tests" / "wrong_answers"
+)  # what learners get wrong, and what the check has to say of it
 OWN_FOLDERS = re.compile(
     r"(?<![\w.:/])/(home|root|tmp|work|Users|private|var)/|[A-Z]:\\\\?Users", re.IGNORECASE
 )
@@ -231,7 +243,89 @@ def test_parts_of_a_lesson(stem):
     headings = re.findall(r"^## (.+)$", prose(stem), flags=re.MULTILINE)
     last = [h for h in headings if h.startswith(("In this notebook we", "Exercises", "What's next"))]
     assert [h.split(" ")[0] for h in last] == ["In", "Exercises", "What's"]
-    assert sum("solution" in tags(cell) for cell in code_cells(stem)) >= 3
+
+
+# --- questions and exercises ---
+
+
+@every_lesson
+def test_questions_are_answered_by_the_next_cell(stem):
+    cells = read(stem).cells
+    asked = [
+        n for n, cell in enumerate(cells) if "redict first" in cell.source and "**Predict" in cell.source
+    ]
+    assert len(asked) >= 2
+    for n in asked:
+        assert re.search(r"^> \*\*Predict first:\*\* .*\?", cells[n].source, re.MULTILINE | re.DOTALL), cells[
+            n
+        ].source
+        assert cells[n + 1].cell_type == "code" and not tags(cells[n + 1]) & {"check", "exercise"}
+
+
+def exercises(stem):
+    """The four cells of each exercise, all that stands between the heading and what comes next."""
+    cells = read(stem).cells
+    [first] = [n for n, cell in enumerate(cells) if re.search(r"^## Exercises$", cell.source, re.MULTILINE)]
+    cells = cells[first + 1 :]
+    [end] = [n for n, cell in enumerate(cells) if re.search(r"^## What's next$", cell.source, re.MULTILINE)]
+    starts = [n for n, cell in enumerate(cells[:end]) if cell.source.startswith("### ")]
+    assert starts[:1] == [0]
+    return [cells[a:b] for a, b in itertools.pairwise([*starts, end])]
+
+
+@every_lesson
+def test_exercises(stem):
+    """A task with a hint, a check, the cell to fill in, and a solution that gives what is asked for."""
+    found = exercises(stem)
+    assert 3 <= len(found) <= 5
+    for number, (task, check, exercise, *rest) in enumerate(found, start=1):
+        assert task.source.startswith(f"### {number}. "), task.source
+        assert "<details><summary>Hint</summary>\n\n" in task.source and "</details>" in task.source
+        solution = rest.pop(0)
+        kinds = [tags(cell) & {"check", "exercise", "solution"} for cell in (check, exercise, solution)]
+        assert kinds == [{"check"}, {"exercise"}, {"solution"}], task.source
+        for cell in (check, solution):
+            [kind] = tags(cell)
+            assert cell.source.startswith(f"# {FOLDED[kind]}\n"), cell.source  # what a folded cell shows
+        assert all("exercise" not in tags(cell) for cell in rest), task.source
+        assert "..." in exercise.source and "..." not in solution.source
+        asked, given = ast.parse(exercise.source).body, ast.parse(solution.source).body
+        assert ast.dump(asked[-1]) == ast.dump(given[-1]), "both end on the same call of the check"
+        assert forms(asked) <= forms(given), f"{forms(asked) - forms(given)} is asked for and not given"
+        assert shown(exercise).startswith("Open: "), exercise.source
+        assert shown(solution).startswith("Right. "), solution.source
+
+
+def forms(statements):
+    """The names that are assigned, and the functions with their arguments."""
+    found = {ast.unparse(target) for node in statements for target in getattr(node, "targets", [])}
+    return found | {
+        f"{node.name}({ast.unparse(node.args)})" for node in statements if isinstance(node, ast.FunctionDef)
+    }
+
+
+def shown(cell):
+    """What the cell shows last, without the quotes around it."""
+    return cell.outputs[-1].data["text/plain"].strip("\"'") if cell.outputs else ""
+
+
+def wrong_answers(stem):
+    """What may be answered wrongly, and a piece of what the check must say of it."""
+    text = (WRONG_ANSWERS / f"{stem}.py").read_text(encoding="utf-8")
+    return re.findall(r"^# %% ([^\n]+)\n(.+?)(?=^# %%|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@every_lesson
+def test_every_check_is_tried_with_wrong_answers(stem):
+    tried = "".join(code for _, code in wrong_answers(stem))
+    for _, check, *_ in exercises(stem):
+        [name] = [node.name for node in ast.parse(check.source).body if isinstance(node, ast.FunctionDef)]
+        assert tried.count(f"{name}(") >= 2, (
+            f"{name}: at least two wrong answers belong in tests/wrong_answers"
+        )
+
+
+# --- pictures and links ---
 
 
 @every_notebook
@@ -254,7 +348,10 @@ def test_links_lead_somewhere(stem):
 
 
 @pytest.mark.parametrize("stem", EXPECTED)
-def test_runs_on_a_small_data_set(stem, small_folder, small_packages, tmp_path, monkeypatch):
+def test_runs_on_a_small_data_set(
+    stem, small_folder, small_packages, tmp_path, tmp_path_factory, monkeypatch
+):
+    """Its checks are right on other data too: they accept the solutions, and say what is wrong with wrong answers."""
     monkeypatch.chdir(tmp_path)
     notebook = FOLDER / f"{stem}.ipynb"
     assert set(REDUCED[stem]) | {"DATASET"} <= set(declared_parameters(notebook))
@@ -263,11 +360,21 @@ def test_runs_on_a_small_data_set(stem, small_folder, small_packages, tmp_path, 
         given["PACKAGES"] = str(small_packages)
     if stem == REPORT:
         given["OUT_DIR"] = str(tmp_path)
-    status = execute(notebook, tmp_path / "out.ipynb", given, progress=False)
+    document, wrong = read(stem), wrong_answers(stem) if stem != REPORT else []
+    document.cells += [nbformat.v4.new_code_cell(answer) for _, answer in wrong]
+    elsewhere = tmp_path_factory.mktemp("notebooks")
+    nbformat.write(document, elsewhere / notebook.name)
+    status = execute(elsewhere / notebook.name, tmp_path / "out.ipynb", given, progress=False)
     assert status["state"] == "ok", status["error"]
-    written = sorted(path.name for path in tmp_path.iterdir())
+    assert {path.name for path in elsewhere.iterdir()} == {notebook.name}
     if stem != REPORT:
-        assert written == ["out.ipynb"]
+        assert [path.name for path in tmp_path.iterdir()] == ["out.ipynb"]
+        cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for cell in cells:
+            if "solution" in tags(cell):
+                assert shown(cell).startswith("Right. "), f"{shown(cell)}\n{cell.source}"
+        for (said, answer), cell in zip(wrong, cells[len(cells) - len(wrong) :], strict=True):
+            assert shown(cell).startswith("Not yet: ") and said in shown(cell), f"{shown(cell)}\n{answer}"
         return
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert len(metrics["verdict"]) == 5 and "nan" not in " ".join(metrics["verdict"])

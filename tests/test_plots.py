@@ -1,11 +1,15 @@
 """Pictures: the look, and the text for who cannot see them."""
 
+from base64 import b64decode
+
 import IPython.display
 import matplotlib
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from ipywidgets import IntSlider
 
-from llmtok.plots import COLOURS, figure, show
+from llmtok.plots import COLOURS, figure, play, show
 
 
 @pytest.fixture
@@ -56,3 +60,51 @@ def test_one_look(shown):
     assert not left.spines["top"].get_visible() and left.spines["bottom"].get_visible()
     assert fig.get_facecolor() == (1.0, 1.0, 1.0, 1.0)  # readable on a dark page
     assert list(fig.get_size_inches()) == [9, 3]
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """What `play` displays: its data and metadata."""
+    plt.switch_backend("agg")
+    displayed = []
+    monkeypatch.setattr(
+        IPython.display, "display", lambda data, raw, metadata: displayed.append((data, metadata))
+    )
+    return displayed
+
+
+def widgets_of(data):
+    """The controls and what stands below them, of a live view."""
+    from ipywidgets.widgets.widget import _instances
+
+    return _instances[data["application/vnd.jupyter.widget-view+json"]["model_id"]].children
+
+
+def test_play_a_table(played):
+    slider = IntSlider(2, 1, 9)
+    play(lambda k: pd.DataFrame({"squared": [k**2], "title": ["<b>"]}), {"k": slider})
+    [(data, _)] = played
+    assert "<td>4</td>" in data["text/html"] and "&lt;b&gt;" in data["text/html"]
+    assert data["text/plain"].split() == ["squared", "title", "0", "4", "<b>"]
+    grid, table = widgets_of(data)
+    assert grid.children == (slider,) and table.value == data["text/html"]
+    slider.value = 5
+    assert "<td>25</td>" in table.value
+
+
+def test_play_a_picture(played):
+    def draw(k):
+        fig, ax = figure()
+        ax.plot([0, k])
+        return fig, f"from 0 to <{k}>"
+
+    slider = IntSlider(2, 1, 9)
+    play(draw, {"k": slider})
+    [(data, metadata)] = played
+    assert data["text/plain"] == metadata["image/png"]["alt"] == "from 0 to <2>"
+    _, picture, line = widgets_of(data)
+    assert b64decode(data["image/png"]) == picture.value and line.value == "from 0 to &lt;2&gt;"
+    before = picture.value
+    slider.value = 9
+    assert picture.value != before and line.value == "from 0 to &lt;9&gt;"
+    assert not plt.get_fignums()

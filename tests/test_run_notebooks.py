@@ -495,7 +495,7 @@ def test_normalise():
     assert [dict(c.metadata) for c in once.cells] == [
         {},
         {"tags": ["parameters"]},
-        {"tags": ["solution"], "jupyter": {"source_hidden": True}},
+        {"tags": ["solution"], "jupyter": {"source_hidden": True, "outputs_hidden": True}},
         {},
     ]
     assert once.cells[0].source == "# A" and once.cells[1].execution_count == 1
@@ -504,3 +504,36 @@ def test_normalise():
     nbformat.validate(once)
     text = nbformat.writes(once)
     assert nbformat.writes(normalise(nbformat.reads(text, as_version=4))) == text
+
+
+def test_what_gives_an_answer_away_is_folded(tmp_path):
+    cells = [
+        new_markdown_cell("# Fold\n\n<details><summary>Hint</summary>\n\nLook *twice*.\n\n</details>"),
+        *[
+            new_code_cell(f"{tag}_cell", metadata={"tags": [tag]} if tag != "plain" else {})
+            for tag in ("check", "exercise", "solution", "plain")
+        ],
+    ]
+    document = normalise(new_notebook(cells=cells))
+    folded = ["jupyter" in cell.metadata for cell in document.cells[1:]]
+    assert folded == [True, False, True, False]
+    nbformat.write(document, tmp_path / "a.ipynb")
+    to_html(tmp_path / "a.ipynb", tmp_path / "a.html", code=True)
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    folds = re.findall(r"<details[^>]*><summary>(.*?)</summary>(.*?)</details>", page, re.DOTALL)
+    said = [(summary, set(re.findall(r"\w+_cell", inside))) for summary, inside in folds]
+    assert said == [
+        ("Hint", set()),
+        ("How the answer is checked", {"check_cell"}),
+        ("Solution", {"solution_cell"}),
+    ]
+    assert "<em>twice</em>" in folds[0][1] and "plain_cell" in page and "exercise_cell" in page
+
+
+def test_a_widget_is_kept_as_what_stands_in_its_place():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "7"}}
+    still = {"image/png": "iVBORw0KGgo=", "text/plain": "one"}
+    outputs = [new_output("display_data", {**view, **rest}) for rest in (still, {"text/plain": "a bar"})]
+    document = normalise(new_notebook(cells=[new_code_cell("play()", outputs=outputs)]))
+    kept = [set(output.data) for output in document.cells[0].outputs]
+    assert kept == [{"image/png", "text/plain"}, {*view, "text/plain"}]  # a progress bar has no picture
