@@ -296,6 +296,22 @@ def test_exercises(stem):
         assert shown(solution).startswith("Right. "), solution.source
 
 
+@every_lesson
+def test_nothing_below_needs_a_solution(stem):
+    """So that a teacher may take the solutions out."""
+    defined, of_solutions = set(), set()
+    for cell in code_cells(stem):
+        names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        stored |= {f.name for f in ast.parse(cell.source).body if isinstance(f, ast.FunctionDef)}
+        if "solution" in tags(cell):
+            of_solutions |= stored - defined
+            continue
+        read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+        assert not read & of_solutions - stored, cell.source
+        defined |= stored
+
+
 def forms(statements):
     """The names that are assigned, and the functions with their arguments."""
     found = {ast.unparse(target) for node in statements for target in getattr(node, "targets", [])}
