@@ -31,7 +31,7 @@ CHECKED = {
     "00_start_here": 28,
     "01_collect_data": 46,
     "02_encode_with_bert": 32,
-    "03_generate_tokens": 45,
+    "03_generate_tokens": 57,
     "04_recommend_with_svd": 61,
     "05_evaluate": 51,
     "06_rank_with_tokens": 36,
