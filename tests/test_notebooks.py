@@ -29,8 +29,8 @@ EXPECTED = ["00_start_here", *COURSE, *RANKING, OWN_DATA, REPORT]
 # changes, that is a decision, so it is changed here, by hand; the failing test says what it should be.
 CHECKED = {
     "00_start_here": 28,
-    "01_collect_data": 46,
-    "02_encode_with_bert": 32,
+    "01_collect_data": 56,
+    "02_encode_with_bert": 43,
     "03_generate_tokens": 57,
     "04_recommend_with_svd": 61,
     "05_evaluate": 51,
