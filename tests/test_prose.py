@@ -65,12 +65,14 @@ def cells(path):
     if path.suffix == ".ipynb":
         document = nbformat.read(path, as_version=4)
         return [cell.source for cell in document.cells if cell.cell_type == "markdown"]
-    return path.read_text(encoding="utf-8").split("\n\n")
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return text.split("\n\n")
 
 
 def lesson(path):
-    """The same, without what only announces: the first cell, and the titles of other notebooks."""
-    return [re.sub(r"\[[^\]]*\]\([\w./]*\.ipynb\)", "", text) for text in cells(path)[1:]]
+    """The same, without what only announces: the first cell, headings, and the titles of other notebooks."""
+    announced = r"^#.*$|\[[^\]]*\]\([\w./]*\.ipynb\)"
+    return [re.sub(announced, "", text, flags=re.MULTILINE) for text in cells(path)[1:]]
 
 
 def plain(text):
