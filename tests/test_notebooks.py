@@ -36,7 +36,7 @@ CHECKED = {
     "05_evaluate": 51,
     "06_rank_with_tokens": 36,
     "07_cold_start": 34,
-    "08_report_on_your_data": 44,
+    "08_report_on_your_data": 52,
     "report": 20,
 }
 
