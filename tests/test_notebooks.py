@@ -32,7 +32,7 @@ CHECKED = {
     "01_collect_data": 56,
     "02_encode_with_bert": 43,
     "03_generate_tokens": 57,
-    "04_recommend_with_svd": 61,
+    "04_recommend_with_svd": 75,
     "05_evaluate": 51,
     "06_rank_with_tokens": 36,
     "07_cold_start": 34,

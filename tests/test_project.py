@@ -235,7 +235,7 @@ def test_what_the_readmes_promise():
         assert re.search(rf"\({stem}\.ipynb\) \| [^|]+ \| {number} \|", start), stem
         if stem != "report":
             first = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"][0]
-            assert f"About {number} minutes" in " ".join("".join(first["source"]).split()), stem
+            assert f"bout {number} minutes" in " ".join("".join(first["source"]).split()), stem
 
 
 @pytest.mark.parametrize(("name", "stem"), [("gain", "report"), ("crossing", "07_cold_start")])
