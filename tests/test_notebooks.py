@@ -34,7 +34,7 @@ CHECKED = {
     "03_generate_tokens": 57,
     "04_recommend_with_svd": 75,
     "05_evaluate": 51,
-    "06_rank_with_tokens": 36,
+    "06_rank_with_tokens": 46,
     "07_cold_start": 34,
     "08_report_on_your_data": 52,
     "report": 20,
