@@ -35,7 +35,7 @@ CHECKED = {
     "04_recommend_with_svd": 75,
     "05_evaluate": 59,
     "06_rank_with_tokens": 46,
-    "07_cold_start": 34,
+    "07_cold_start": 45,
     "08_report_on_your_data": 52,
     "report": 20,
 }

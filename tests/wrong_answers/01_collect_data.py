@@ -5,6 +5,8 @@ sizes = ratings["user_id"].value_counts()
 check_busy(1 - (sizes >= MIN_USER_RATINGS).mean(), 0.5)
 # %% users and ratings have changed places
 check_busy(sizes[sizes >= MIN_USER_RATINGS].sum() / len(ratings), (sizes >= MIN_USER_RATINGS).mean())
+# %% one number
+check_busy("64%", "92%")
 # %% the share of users is not 0.123
 check_busy(0.123, 0.5)
 # %% the action cart too
@@ -15,6 +17,10 @@ check_strengths({"view": 1, "cart": 2, "buy": 10})
 check_strengths({"view": 1, "cart": 1, "buy": 3})
 # %% more than a look
 check_strengths({"view": 1, "cart": 1, "buy": 1})
+# %% a cart is worth 0 looks
+check_strengths({"view": 1, "cart": 0, "buy": 10})
+# %% a look must be worth something
+check_strengths({"view": 0, "cart": 0, "buy": 10})
 # %% give a dictionary
 check_strengths([1, 1, 10])
 # %% 'Love, Actually' should stay as it is
@@ -41,5 +47,11 @@ check_mix(lambda own, n: (n * prior + enough * own) / (n + enough))
 check_mix(lambda own, n: (own + prior) / 2)
 # %% where did the curves cross
 check_mix(lambda own, n: (3 * enough * prior + n * own) / (3 * enough + n))
+# %% mix `own_mean`
+check_mix(lambda own, n: mixed(n, enough))
+# %% one guess for each film
+check_mix(lambda own, n: enough)
+# %% with `prior`, the same for every film
+check_mix(lambda own, n: (enough * own[::-1].to_numpy() + n * own) / (enough + n))
 # %% between the prior and the film's own mean
 check_mix(lambda own, n: 2 * own - prior)

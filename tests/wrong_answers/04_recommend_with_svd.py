@@ -13,9 +13,22 @@ check_two(TokenSVD(full, n_audience=0, **{**settings, "n_factors": 2}).fit(train
 # %% it should read the full text
 random = embeddings["random vectors"]
 check_two(TokenSVD(random, n_audience=N_AUDIENCE, **{**settings, "n_factors": 2}).fit(train))
+# %% more than the number of factors differs from `svd`
+check_two(TokenSVD(full, n_audience=N_AUDIENCE, **{**settings, "n_factors": 2, "n_epochs": 1}).fit(train))
+# %% more than the number of factors differs from `svd`
+side = {"genre": kinds}
+check_two(TokenSVD(full, n_audience=N_AUDIENCE, side=side, **{**settings, "n_factors": 2}).fit(train))
+# %% `settings` itself has changed
+settings["n_factors"] = 2
+check_two(TokenSVD(full, n_audience=N_AUDIENCE, **settings).fit(train))
+# %% has `settings` been changed?
+check_with_kinds(
+    lambda name: TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side=side, **settings).fit(train)
+)
 # %% gives nothing back
+settings["n_factors"] = N_FACTORS
 check_with_kinds(lambda name: None)
-# %% there is no side block
+# %% 0 side blocks
 check_with_kinds(lambda name: reading[name])
 # %% asked for random vectors, it reads other vectors
 side_of_full = TokenSVD(full, n_audience=N_AUDIENCE, side={"genre": kinds}, **settings).fit(train)
@@ -33,6 +46,33 @@ check_with_kinds(with_kinds)
 # %% its side block is 1 wide
 def with_kinds(name):
     side = {"genre": kinds.sum(axis=1).to_frame()}
+    return TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side=side, **settings).fit(train)
+
+
+check_with_kinds(with_kinds)
+
+
+# %% it has 2 factors
+def with_kinds(name):
+    few = {**settings, "n_factors": 2}
+    return TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side={"genre": kinds}, **few).fit(train)
+
+
+check_with_kinds(with_kinds)
+
+
+# %% side blocks: it is one
+def with_kinds(name):
+    side = {kind: kinds[[kind]] for kind in kinds}
+    return TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side=side, **settings).fit(train)
+
+
+check_with_kinds(with_kinds)
+
+
+# %% and not `kinds`, indexed by item_id
+def with_kinds(name):
+    side = {"genre": kinds.reset_index(drop=True)}
     return TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side=side, **settings).fit(train)
 
 
@@ -168,6 +208,21 @@ def fold_in(ratings):
     for _ in range(5):
         x = solve(ratings, trust)
         error = squares - 2 * x @ right + x @ A @ x
+        trust = (50 + len(ratings)) / (50 + error)
+    return x
+
+
+check_fold_in(fold_in)
+
+
+# %% is `pull` diagonal
+def fold_in(ratings):
+    A, right, squares = equations(ratings)
+    trust = 1.0
+    for _ in range(5):
+        x = solve(ratings, trust)
+        C = np.linalg.inv(svd._user_precision + trust * A)
+        error = squares - 2 * x @ right + x @ A @ x + (A * C).sum()
         trust = (50 + len(ratings)) / (50 + error)
     return x
 
