@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test test-slow lab notebooks bench lint lock setup clean
+.PHONY: run test test-slow lab notebooks bench site lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
@@ -21,6 +21,9 @@ notebooks: setup      ## rerun the notebooks in place
 bench: setup          ## accuracy, speed and memory, beside the rivals
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[bench]'
 	$(BIN)/python -m llmtok bench
+
+site: setup           ## the site, into build/site/html; makes the example reports that are not there yet
+	$(BIN)/python -m llmtok site
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -180,6 +180,12 @@ def bench() -> None:
 
 
 @app.command()
+def site() -> None:
+    """Build the site: the course, the package's names and two reports, as pages that need no network."""
+    _hand_over("site/build.py")
+
+
+@app.command()
 def sweep(
     out: Annotated[Path, typer.Option(help="The folder of the runs, one folder each.")],
     grid: Annotated[
