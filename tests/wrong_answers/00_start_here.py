@@ -45,7 +45,7 @@ def of_embeddings(template):
 check_same_year(of_embeddings)
 # %% are the texts made with `template`
 check_same_year(lambda template: 0.99)
-# %% is not right for the template '{title}. {genres}'
+# %% is not right for the template '{title}. {genres}
 check_same_year(
     lambda template: mean_cosine(template, lambda one, other: one == other) + ("year" not in template)
 )

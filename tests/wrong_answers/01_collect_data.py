@@ -52,6 +52,6 @@ check_mix(lambda own, n: mixed(n, enough))
 # %% one guess for each film
 check_mix(lambda own, n: enough)
 # %% with `prior`, the same for every film
-check_mix(lambda own, n: (enough * own[::-1].to_numpy() + n * own) / (enough + n))
+check_mix(lambda own, n: (enough * own.mean() + n * own) / (enough + n))
 # %% between the prior and the film's own mean
 check_mix(lambda own, n: 2 * own - prior)

@@ -39,7 +39,7 @@ check_twins(lambda vectors, titles: (2, 3))
 check_twins(lambda vectors, titles: highest(vectors, titles, similarity=lambda rows: rows @ rows.T))
 
 
-# %% looked up by item_id
+# %% look titles up by item_id
 def by_place(vectors, titles):
     values, names = cosine_similarity(vectors), titles.to_numpy()[: len(vectors)]
     values[names[:, None] == names] = -1
