@@ -6,7 +6,7 @@ check_width(lambda k: cosine_of_random_pairs(make_tokens(k).fit_transform(embedd
 check_width(lambda k: cosine_of_random_pairs(embeddings).std())
 # %% give `k` to `make_tokens`
 check_width(lambda k: cosine_of_random_pairs(tokens).std())
-# %% give back one number for a k, not
+# %% one number, the spread of all pairs
 check_width(lambda k: cosine_of_random_pairs(tokens))
 # %% gives nothing back
 check_width(lambda k: None)
@@ -66,12 +66,12 @@ check_harder(lambda pairs: pairs)
 check_harder(lambda pairs: pairs.assign(worse=ratings["item_id"].sample(len(pairs), random_state=0)))
 
 
+# %% the columns user_id, item_id and worse
 def by_popularity(pairs):
     drawn = pairs.assign(worse=np.random.default_rng(0).choice(ratings["item_id"], len(pairs)))
     return drawn[[pair not in rated for pair in zip(drawn["user_id"], drawn["worse"], strict=True)]]
 
 
-# %% the columns user_id, item_id and worse
 check_harder(lambda pairs: by_popularity(pairs)[["user_id", "worse"]])
 # %% only
 check_harder(lambda pairs: by_popularity(pairs.head(len(pairs) // 4)))
