@@ -75,13 +75,13 @@ def _answer(own: pd.DataFrame, level: dict[str, list[str]]) -> str:
     common = [name for name in RIVALS if all(name in names for names in level.values())]
     alone, but = "alone, without a language model,", ""
     if common:
-        but = f" But {_and(common)} {alone} {_do(common)} as well as far as can be told."
+        but = f" But {_and(common)} {alone} {_do(common)} at least as well as far as can be told."
     for question, names in level.items():
         more = [name for name in names if name not in common]
         if more and common:
             but += f" For {question}, so {_do(more)} {_and(more)}."
         elif more:
-            but += f" For {question}, {_and(more)} {alone} {_do(more)} as well as far as can be told."
+            but += f" For {question}, {_and(more)} {alone} {_do(more)} at least as well as far as can be told."
     return f"Yes: text tokens help this recommender, for {helps}.{but}{harm}"
 
 

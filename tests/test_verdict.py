@@ -183,24 +183,24 @@ def rivals(**verdicts):
         (rivals(lists_tfidf="helps", ratings_tfidf="helps"), ""),
         (
             rivals(lists_tfidf="unclear", ratings_tfidf="hurts"),
-            " But TF-IDF alone, without a language model, does as well as far as can be told.",
+            " But TF-IDF alone, without a language model, does at least as well as far as can be told.",
         ),
         (
             rivals(lists_tfidf="helps", ratings_tfidf="unclear", lists_genres="helps", ratings_genres="hurts"),
-            " For ratings, categories and TF-IDF alone, without a language model, do as well as far as can be told.",
+            " For ratings, categories and TF-IDF alone, without a language model, do at least as well as far as can be told.",
         ),
         (
             rivals(lists_tfidf="unclear", ratings_tfidf="unclear", lists_genres="helps", ratings_genres="hurts"),
-            " But TF-IDF alone, without a language model, does as well as far as can be told. "
+            " But TF-IDF alone, without a language model, does at least as well as far as can be told. "
             "For ratings, so do categories.",
         ),
         (
             rivals(lists_tfidf="unclear", ratings_tfidf="helps"),
-            " For lists, TF-IDF alone, without a language model, does as well as far as can be told.",
+            " For lists, TF-IDF alone, without a language model, does at least as well as far as can be told.",
         ),
         (
             rivals(lists_genres="unclear", ratings_genres="unclear", lists_tfidf="unclear", ratings_tfidf="unclear"),
-            " But categories and TF-IDF alone, without a language model, do as well as far as can be told.",
+            " But categories and TF-IDF alone, without a language model, do at least as well as far as can be told.",
         ),
     ],
 )  # fmt: skip

@@ -28,7 +28,7 @@ check_with_kinds(
 # %% gives nothing back
 settings["n_factors"] = N_FACTORS
 check_with_kinds(lambda name: None)
-# %% 0 side blocks
+# %% 0 side blocks, not 1
 check_with_kinds(lambda name: reading[name])
 # %% asked for random vectors, it reads other vectors
 side_of_full = TokenSVD(full, n_audience=N_AUDIENCE, side={"genre": kinds}, **settings).fit(train)
@@ -61,7 +61,7 @@ def with_kinds(name):
 check_with_kinds(with_kinds)
 
 
-# %% side blocks: it is one
+# %% side blocks, not 1
 def with_kinds(name):
     side = {kind: kinds[[kind]] for kind in kinds}
     return TokenSVD(embeddings[name], n_audience=N_AUDIENCE, side=side, **settings).fit(train)
