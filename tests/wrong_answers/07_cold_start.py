@@ -12,8 +12,10 @@ check_carried_from(lambda least: ease_from(MIN_HITS))
 check_carried_from(lambda least: ease_from(least + 1))
 # %% this is the ridge
 check_carried_from(lambda least: ease_from(least, complete=False))
-# %% the same ones
-check_carried_from(lambda least: 0.5)
+# %% the same films
+check_carried_from(lambda least: 0.999)
+# %% one number from 0 to 1
+check_carried_from(lambda least: np.nan)
 # %% one number
 check_carried_from(lambda least: drawn["films"]["hits"].mean(axis=0))
 
@@ -28,23 +30,37 @@ check_shuffled(
 check_shuffled(lambda embeddings: embeddings.copy())
 
 
-# %% the whole row of another film
+# %% side by side
+check_shuffled(lambda embeddings: pd.DataFrame(np.roll(embeddings.to_numpy(), 1, axis=0), embeddings.index))
+# %% side by side
+check_shuffled(lambda embeddings: embeddings[::-1].set_axis(embeddings.index))
+# %% every row has to be there once
+check_shuffled(
+    lambda embeddings: embeddings.sample(frac=1, replace=True, random_state=0).set_axis(embeddings.index)
+)
+
+
+# %% as a whole
 def each_column_alone(embeddings):
     numbers = np.random.default_rng(0).permuted(embeddings.to_numpy(), axis=0)
     return pd.DataFrame(numbers, embeddings.index)
 
 
 check_shuffled(each_column_alone)
-# %% a table of the same shape
+# %% a DataFrame
 check_shuffled(lambda embeddings: embeddings.to_numpy()[::-1])
+# %% of the same shape
+check_shuffled(lambda embeddings: embeddings.head(3))
 
 
-# %% added as they are
+# %% divide each row by its own spread
 def even(scores, axis):
     return (scores - scores.mean(axis, keepdims=True)) / scores.std(axis, keepdims=True)
 
 
 check_mixed(lambda one, other: one + other)
+# %% divide each row by its own spread
+check_mixed(lambda one, other: one - one.mean(axis=1, keepdims=True) + other)
 # %% not each user
 check_mixed(lambda one, other: even(one, 0) + even(other, 0))
 # %% one mean for the whole table
@@ -67,8 +83,14 @@ def needed(table, n, name="both"):
 check_saved(needed)
 # %% not for that of the text alone
 check_saved(lambda table, n: needed(table, n, "text alone") - n)
-# %% it should be over log(1 + n)
+# %% straight over log(1 + n)
 check_saved(lambda table, n: np.interp(table.loc[n, "both"], table["own data alone"], table.index) - n)
+# %% straight over log(1 + n)
+check_saved(
+    lambda table, n: table.index[(table["own data alone"] > table.loc[n, "both"]).to_numpy().argmax()] - n
+)
+# %% takes the 1 away too
+check_saved(lambda table, n: needed(table, n) + 1 - n)
 # %% go back with np.expm1
 check_saved(lambda table, n: np.log1p(needed(table, n)) - n)
 # %% never get so far in the table of the check
