@@ -31,6 +31,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB = f"sentence-transformers/{DEFAULT_MODEL}", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 _FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors"]
+_PIECES = 2048  # word pieces in one forward pass at the most: long texts need no more memory than short ones
 _SHARD = 2048  # texts encoded between two writes to the cache: what an interruption can cost at the most
 
 
@@ -49,7 +50,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     max_length : int
         Longer texts are cut off at this many word pieces, the special ones included.
     batch_size : int
-        Texts in one forward pass at the most.
+        Texts in one forward pass at the most; of long texts there are fewer.
     device : str
         ``cpu``, ``cuda`` or ``mps``.
     n_threads : int, optional
@@ -280,8 +281,9 @@ def _load(folder: Path, device: str):
 def _equal_batches(lengths, members, batch_size):
     """Cut `members`, sorted by length, into batches of one length each."""
     edges = np.flatnonzero(np.diff(lengths)) + 1
-    for run in np.split(members, edges):
-        yield from np.array_split(run, range(batch_size, len(run), batch_size))
+    for run, length in zip(np.split(members, edges), np.take(lengths, [0, *edges]), strict=True):
+        rows = max(1, min(batch_size, _PIECES // length))
+        yield from np.array_split(run, range(rows, len(run), rows))
 
 
 def _check_texts(X) -> np.ndarray:
