@@ -33,7 +33,7 @@ CHECKED = {
     "02_encode_with_bert": 43,
     "03_generate_tokens": 57,
     "04_recommend_with_svd": 75,
-    "05_evaluate": 59,
+    "05_evaluate": 58,
     "06_rank_with_tokens": 46,
     "07_cold_start": 45,
     "08_report_on_your_data": 52,

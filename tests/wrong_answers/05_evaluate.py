@@ -39,6 +39,10 @@ def another_draw(n):
 check_folds(another_draw)
 # %% gives nothing back
 check_folds(lambda n: None)
+# %% one column of the table
+check_folds(lambda n: evaluate({"": GlobalMean()}, split(ratings, n)))
+# %% or another model
+check_folds(lambda n: evaluate({"": GlobalMean()}, split(ratings, n, random_state=RANDOM_STATE))["RMSE"])
 # %% its *precision* is 0.82
 check_base_rate(lambda f1: f1)
 # %% turn it round
@@ -51,6 +55,8 @@ check_base_rate(lambda f1: 0.5)
 check_base_rate(lambda f1: 0.695)
 # %% give back one number
 check_base_rate(lambda f1: (f1, 1.0))
+# %% is no share
+check_base_rate(lambda f1: f1 / (2 - 2 * f1))
 
 
 # %% changed places
@@ -60,12 +66,16 @@ def both_quarters(gain, order):
 
 
 check_quarters(lambda gain, order: both_quarters(gain, order)[::-1])
-# %% are there a quarter
+# %% take the mean of a quarter
 check_quarters(
     lambda gain, order: [gain[order <= len(order) / 2].mean(), gain[order > len(order) / 2].mean()]
 )
 # %% ordered by the gain
 check_quarters(lambda gain, order: both_quarters(gain, gain))
+# %% at each end of the order
+check_quarters(
+    lambda gain, order: [gain.iloc[: len(gain) // 4].mean(), gain.iloc[-(len(gain) // 4) :].mean()]
+)
 # %% give back two numbers
 check_quarters(lambda gain, order: gain)
 # %% KeyError in line 1 of your cell
@@ -80,6 +90,12 @@ def bootstrap(values, replace=True, ends=(2.5, 97.5)):
 
 
 check_bootstrap(lambda values: bootstrap(values, ends=(5, 95)))
+# %% too wide
+check_bootstrap(lambda values: bootstrap(values, ends=(0.1, 99.9)))
+# %% np.quantile 0.025, 0.975
+check_bootstrap(lambda values: bootstrap(values, ends=(0.025, 0.975)))
+# %% this is a formula
+check_bootstrap(lambda values: values.mean() + np.array([-1.96, 1.96]) * standard_error)
 # %% *with* replacement
 check_bootstrap(lambda values: bootstrap(values, replace=False))
 # %% where *users* lie
