@@ -187,7 +187,8 @@ def rivals(**verdicts):
         ),
         (
             rivals(lists_tfidf="helps", ratings_tfidf="unclear", lists_genres="helps", ratings_genres="hurts"),
-            " For ratings, categories and TF-IDF alone, without a language model, do at least as well as far as can be told.",
+            " For ratings, categories and TF-IDF alone, without a language model,"
+            " do at least as well as far as can be told.",
         ),
         (
             rivals(lists_tfidf="unclear", ratings_tfidf="unclear", lists_genres="helps", ratings_genres="hurts"),
