@@ -20,6 +20,17 @@ def with_seen(l2):
 
 
 check_median_likes(with_seen)
+
+
+# %% liked or not
+def likes_hidden_only(l2):
+    places = np.argsort(-np.where(X > 0, -np.inf, X @ ease(X, l2))[:150], axis=1)[:, :TOP_K]
+    return np.median(X.sum(axis=0)[places])
+
+
+check_median_likes(likes_hidden_only)
+
+
 # %% does your function use its l2
 check_median_likes(lambda l2: lists_of(L2_FILMS, some_users[:150]).median())
 # %% is right
@@ -37,6 +48,10 @@ check_against(np.argsort(B[:, column])[:3], 0.3)
 check_against(pd.Series(B[:, column], some_items).nsmallest(3).index[::-1], 0.3)
 # %% three item_ids are asked for
 check_against(pd.Series(B[:, column], some_items).nsmallest(1).index, 0.3)
+# %% in a Series they are the index
+check_against(pd.Series(B[:, column], some_items).nsmallest(3), 0.3)
+# %% one number: the mean over users
+check_against(pd.Series(B[:, column], some_items).nsmallest(3).index, X @ np.maximum(B, 0))
 # %% EASE with all its weights
 check_against(pd.Series(B[:, column], some_items).nsmallest(3).index, ndcg(X @ B))
 # %% the sign is lost
@@ -59,6 +74,10 @@ check_cosine(lambda X: cosines(X, zero=False))
 check_cosine(lambda X: X.T @ X - np.diag(np.diag(X.T @ X)))
 # %% the *root* of its sum of squares
 check_cosine(lambda X: (X.T @ X - np.diag(X.sum(axis=0))) / np.outer(X.sum(axis=0), X.sum(axis=0)))
+# %% take the mean off first
+check_cosine(lambda X: np.corrcoef(X, rowvar=False) - np.eye(X.shape[1]))
+# %% divide each column by its own length
+check_cosine(lambda X: (X.T @ X - np.diag(X.sum(axis=0))) / X.sum())
 # %% gives nothing back
 check_cosine(lambda X: np.fill_diagonal(cosines(X), 0))
 
@@ -75,10 +94,10 @@ check_candidates(lambda user, n_drawn: parts(user)[3][:n_drawn])
 check_candidates(lambda user, n_drawn: [*parts(user)[2], *some_items.difference(parts(user)[2])])
 
 
-# %% and not liked
+# %% rated in the test and not liked
 def with_disliked(user, n_drawn):
     _, own, liked, left = parts(user)
-    return [*liked, *[*own.loc[own["rating"] < LIKED, "item_id"], *left[::-1]][:n_drawn]]
+    return [*liked, *[*own.loc[own["rating"] < LIKED, "item_id"], *left[5:]][:n_drawn]]
 
 
 check_candidates(with_disliked)
@@ -88,3 +107,14 @@ check_candidates(lambda user, n_drawn: parts(user)[2] * 2)
 check_candidates(lambda user, n_drawn: [*parts(user)[2], *parts(user)[3][:n_drawn]])
 # %% films, and 100 were asked for
 check_candidates(lambda user, n_drawn: [*parts(user)[2], *parts(user)[3]])
+# %% no chance draw
+check_candidates(lambda user, n_drawn: [*parts(user)[2], *parts(user)[3][-n_drawn:]])
+# %% not in some_items
+check_candidates(lambda user, n_drawn: [*parts(user)[2], *[f"film {i}" for i in range(n_drawn)]])
+# %% use the number
+check_candidates(
+    lambda user, n_drawn: [
+        *parts(user)[2],
+        *np.random.default_rng(RANDOM_STATE).choice(parts(user)[3], 100, replace=False),
+    ]
+)
