@@ -81,7 +81,9 @@ def _answer(own: pd.DataFrame, level: dict[str, list[str]]) -> str:
         if more and common:
             but += f" For {question}, so {_do(more)} {_and(more)}."
         elif more:
-            but += f" For {question}, {_and(more)} {alone} {_do(more)} at least as well as far as can be told."
+            but += (
+                f" For {question}, {_and(more)} {alone} {_do(more)} at least as well as far as can be told."
+            )
     return f"Yes: text tokens help this recommender, for {helps}.{but}{harm}"
 
 
