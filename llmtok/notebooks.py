@@ -371,7 +371,7 @@ def _is_for_the_runner(output: nbformat.NotebookNode) -> bool:
 def _with_alt(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Put a picture into HTML by hand: nbconvert's template drops the alt text."""
     alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-    if alt:
+    if alt and "image/png" in output.data:
         png = output.data.pop("image/png").strip()
         output.data["text/html"] = (
             f'<img style="max-width: 100%" src="data:image/png;base64,{png}" alt="{escape(alt)}">'

@@ -90,7 +90,8 @@ def play(
     live = VBox([GridBox(list(controls.values()), layout=grid), *shown])._repr_mimebundle_()
     # What a front end without these widgets shows. `normalise` leaves only that in a saved notebook.
     still = {"image/png": b64encode(picture.value).decode()} if picture.value else {"text/html": table.value}
-    display({**live, **still, "text/plain": text}, raw=True, metadata={"image/png": {"alt": text}})
+    metadata = {"image/png": {"alt": text}} if picture.value else {}
+    display({**live, **still, "text/plain": text}, raw=True, metadata=metadata)
 
 
 def _png(fig) -> bytes:

@@ -16,7 +16,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from llmtok.notebooks import COURSE, FOLDED, REPORT, declared_parameters, execute, normalise, notebooks_folder
+from llmtok.notebooks import (
+    COURSE,
+    FOLDED,
+    REPORT,
+    declared_parameters,
+    execute,
+    normalise,
+    notebooks_folder,
+    to_html,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
@@ -358,6 +367,17 @@ def test_links_lead_somewhere(stem):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(stem)):
         if not re.match(r"https?://|mailto:|#|attachment:", target):
             assert (FOLDER / target.partition("#")[0]).exists(), target
+
+
+@every_notebook
+def test_makes_a_page(stem, tmp_path):
+    """As `llmtok report --course` does: its answers folded, its pictures with their texts."""
+    to_html(FOLDER / f"{stem}.ipynb", tmp_path / "page.html", code=stem != REPORT)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    folds = [kind for kind in FOLDED for cell in code_cells(stem) if kind in tags(cell)]
+    assert page.count('<details class="fold">') == len(folds)
+    pictures = sum(is_picture(output) for cell in code_cells(stem) for output in cell.outputs)
+    assert len(re.findall(r'<img alt="[^"]+" src="data:image/png', page)) == pictures
 
 
 # --- run with other parameters, on other data, from another folder ---

@@ -83,7 +83,8 @@ def widgets_of(data):
 def test_play_a_table(played):
     slider = IntSlider(2, 1, 9)
     play(lambda k: pd.DataFrame({"squared": [k**2], "title": ["<b>"]}), {"k": slider})
-    [(data, _)] = played
+    [(data, metadata)] = played
+    assert not metadata
     assert "<td>4</td>" in data["text/html"] and "&lt;b&gt;" in data["text/html"]
     assert data["text/plain"].split() == ["squared", "title", "0", "4", "<b>"]
     grid, table = widgets_of(data)
