@@ -30,13 +30,17 @@ def assemble(source: Path) -> None:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
-            if FOLDED.keys() & set(cell.metadata.get("tags", [])):
+            for kind in FOLDED.keys() & set(cell.metadata.get("tags", [])):
                 cell.metadata["tags"].append("hide-cell")
+                cell.metadata["mystnb"] = dict.fromkeys(
+                    ["code_prompt_show", "code_prompt_hide"], FOLDED[kind]
+                )
         nbformat.write(notebook, place(source / "notebooks" / path.name))
     for path in (ROOT / "site").glob("*.md"):  # written for their own folder, and moved up by one
         text = path.read_text(encoding="utf-8")
         (source / path.name).write_text(re.sub(r"(\]\(|\n)\.\./", r"\1", text), encoding="utf-8")
     shutil.copy(ROOT / "site" / "conf.py", source)
+    shutil.copytree(ROOT / "site" / "_static", source / "_static")
     (source / "reports").mkdir()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lead_out(source, project["urls"]["Repository"])

@@ -16,8 +16,6 @@ html_extra_path = ["reports"]
 
 nb_execution_mode = "off"  # the notebooks are saved with their outputs
 nb_ipywidgets_js = {}  # nothing is loaded from the web: a widget is saved as its picture
-nb_code_prompt_show = "{type}: show"
-nb_code_prompt_hide = "{type}: hide"
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -42,5 +40,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "home_page_in_toc": True,
 }
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from llmtok.notebooks import FOLDED
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -86,6 +88,7 @@ def test_answers_are_folded(site):
     for kind in ("check", "solution"):
         of_kind = [classes for classes in marked if f"tag_{kind}" in classes]
         assert len(of_kind) >= 3 and all("tag_hide-cell" in classes for classes in of_kind)
+        assert page.count(f">{FOLDED[kind]}<") >= len(of_kind)
 
 
 def test_lessons_can_be_opened_elsewhere(site):
