@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test test-slow lab notebooks bench site lint lock setup clean
+.PHONY: run test test-slow browser-test lab notebooks bench site lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
@@ -11,6 +11,10 @@ test: setup           ## every test
 
 test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
 	$(BIN)/python -m llmtok test --slow
+
+browser-test: setup   ## every notebook run in JupyterLab in a real browser, its controls moved; needs Chromium or Chrome
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[browser]'
+	$(BIN)/python -m llmtok test --browser
 
 lab: setup            ## JupyterLab on the first notebook
 	$(BIN)/python -m llmtok lab

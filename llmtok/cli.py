@@ -162,8 +162,15 @@ def test(
     slow: Annotated[
         bool, typer.Option("--slow", help="The tests of the modules alone, with many more draws and kills.")
     ] = False,
+    browser: Annotated[
+        bool,
+        typer.Option("--browser", help="Every notebook in JupyterLab, in a real browser; needs Playwright."),
+    ] = False,
 ) -> None:
     """Run every test: the modules, then every cell of every notebook. Further arguments go to pytest."""
+    if browser:
+        os.environ["LLMTOK_BROWSER"] = "1"
+        _hand_over("-m", "pytest", "tests/browser", *context.args)
     if slow:
         os.environ["LLMTOK_SLOW"] = "1"
         _hand_over("-m", "pytest", *(context.args or ["tests"]))

@@ -1,5 +1,7 @@
 """Fixtures that several test files use. The first run encodes 9,066 texts; later ones have them cached."""
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -51,3 +53,7 @@ def small_packages(tmp_path_factory):
     items = items[items["item_id"].isin(small["item_id"])].rename(columns={"section": "genres"})
     items.to_csv(folder / "items.csv", index=False)
     return folder
+
+
+# The tests in a browser need Playwright and a browser: `make browser-test`.
+collect_ignore = [] if os.environ.get("LLMTOK_BROWSER") else ["browser"]

@@ -125,8 +125,8 @@ def test_make_and_ci():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
     assert {"run", "test", "lab", "notebooks", "bench", "site", "lint", "lock", "setup"} <= targets
-    commands = {"run": "report --course", "test-slow": "test --slow"}
-    for target in ("run", "test", "test-slow", "lab", "notebooks", "bench", "site"):
+    commands = {"run": "report --course", "test-slow": "test --slow", "browser-test": "test --browser"}
+    for target in ("run", "test", "test-slow", "browser-test", "lab", "notebooks", "bench", "site"):
         command = commands.get(target, target)
         assert re.search(
             rf"^{target}:.*\n(\t.*\n)*?\t\$\(BIN\)/python -m llmtok {command}$", makefile, flags=re.MULTILINE

@@ -1,0 +1,136 @@
+"""Every notebook in JupyterLab, in a real browser: run whole, its pictures drawn, its controls moved.
+
+``make browser-test`` runs this; screenshots for a person to look at are in ``build/browser/``.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from llmtok.notebooks import notebooks_folder
+
+FOLDER = notebooks_folder()
+SHOTS = FOLDER.parent / "build" / "browser"
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+HANDLE = ".widget-slider .noUi-handle"
+
+# What JupyterLab knows of the open notebook; its model, and not the page, which draws only what is in view.
+READY = """() => {
+    const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+    return session?.isReady && session.session?.kernel?.status === 'idle';
+}"""
+DONE = """() => {
+    const widget = window.jupyterapp.shell.currentWidget;
+    const cells = [...widget.content.model.cells].filter(cell => cell.type === 'code');
+    return widget.sessionContext.session.kernel.status === 'idle' && cells.every(cell => cell.executionCount);
+}"""
+OUTPUTS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
+    .filter(cell => cell.type === 'code').map(cell => cell.toJSON().outputs)"""
+SCROLL_TO = """index => window.jupyterapp.shell.currentWidget.content.scrollToItem(index, 'start')"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab on a copy of the notebooks, without outputs."""
+    root = tmp_path_factory.mktemp("lab")
+    for stem in STEMS:
+        notebook = nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, root / f"{stem}.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--no-browser",
+        f"--port={port}",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=None",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
+    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=1)
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    server.terminate()
+    server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, or Chrome."""
+    assert CHROMIUM, "install chromium or Chrome"
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(lab, browser, stem):
+    """A notebook that was run whole."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.broken = []
+    page.on("pageerror", lambda error: page.broken.append(str(error)))
+    page.goto(f"{lab}/lab/tree/{stem}.ipynb?reset", wait_until="domcontentloaded")
+    page.wait_for_function(READY, timeout=120_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait_for_function(DONE, timeout=1_800_000, polling=500)
+    yield page
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.close()
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_notebook_in_jupyterlab(page, stem):
+    committed = nbformat.read(FOLDER / f"{stem}.ipynb", as_version=4)
+    cells = [cell for cell in committed.cells if cell.cell_type == "code"]
+    for cell, outputs in zip(cells, page.evaluate(OUTPUTS), strict=True):
+        raised = [output["evalue"] for output in outputs if output["output_type"] == "error"]
+        assert bool(raised) == ("raises-exception" in cell.metadata.get("tags", [])), (cell.source, raised)
+        pictures = [sum("image/png" in o.get("data", {}) for o in given) for given in (cell.outputs, outputs)]
+        assert pictures[0] == pictures[1], cell.source
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for number, cell in enumerate(committed.cells):
+        if cell.cell_type == "code" and "play(" in cell.source:
+            move_the_controls(page, number, stem)
+    assert not page.broken
+
+
+def move_the_controls(page, number, stem):
+    """Move each slider of a cell by a step, and see that what stands below it changes."""
+    page.evaluate(SCROLL_TO, number)
+    cell = page.locator(f".jp-Cell[data-windowed-list-index='{number}']")
+    cell.locator(HANDLE).first.wait_for(timeout=20_000)
+    stage = cell.locator(".jp-OutputArea img, .jp-OutputArea .jp-RenderedHTMLCommon table").first
+    stage.wait_for(timeout=20_000)
+    page.screenshot(path=SHOTS / f"{stem}-{number}-before.png")
+    for handle in cell.locator(HANDLE).all():
+        seen = what_is_shown(stage)
+        for key in ["ArrowRight"] * 3 + ["ArrowLeft"] * 6:
+            handle.press(key)
+        deadline = time.monotonic() + 15
+        while what_is_shown(stage) == seen and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert what_is_shown(stage) != seen, f"{stem}: a control of cell {number} moves nothing"
+    page.screenshot(path=SHOTS / f"{stem}-{number}-after.png")
+
+
+def what_is_shown(stage):
+    """The picture's address or the table's text."""
+    return stage.get_attribute("src") or stage.inner_text()
