@@ -99,7 +99,7 @@ def test_play_a_picture(played):
         ax.plot([0, k])
         return fig, f"from 0 to <{k}>"
 
-    slider = IntSlider(2, 1, 9)
+    slider, open_before = IntSlider(2, 1, 9), plt.get_fignums()
     play(draw, {"k": slider})
     [(data, metadata)] = played
     assert data["text/plain"] == metadata["image/png"]["alt"] == "from 0 to <2>"
@@ -108,4 +108,4 @@ def test_play_a_picture(played):
     before = picture.value
     slider.value = 9
     assert picture.value != before and line.value == "from 0 to &lt;9&gt;"
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before

@@ -21,7 +21,6 @@ FOLDER = notebooks_folder()
 SHOTS = FOLDER.parent / "build" / "browser"
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-HANDLE = ".widget-slider .noUi-handle"
 
 # What JupyterLab knows of the open notebook; its model, and not the page, which draws only what is in view.
 READY = """() => {
@@ -113,22 +112,36 @@ def test_notebook_in_jupyterlab(page, stem):
 
 
 def move_the_controls(page, number, stem):
-    """Move each slider of a cell by a step, and see that what stands below it changes."""
+    """Move each slider of a cell, or write into its field of text, and see that what stands below it changes."""
     page.evaluate(SCROLL_TO, number)
     cell = page.locator(f".jp-Cell[data-windowed-list-index='{number}']")
-    cell.locator(HANDLE).first.wait_for(timeout=20_000)
     stage = cell.locator(".jp-OutputArea img, .jp-OutputArea .jp-RenderedHTMLCommon table").first
     stage.wait_for(timeout=20_000)
     page.screenshot(path=SHOTS / f"{stem}-{number}-before.png")
-    for handle in cell.locator(HANDLE).all():
+    sliders, fields = (
+        cell.locator(".widget-slider .noUi-handle").all(),
+        cell.locator(".widget-text input").all(),
+    )
+    assert sliders or fields, f"{stem}: cell {number} has no controls"
+    for handle in sliders:
         seen = what_is_shown(stage)
         for key in ["ArrowRight"] * 3 + ["ArrowLeft"] * 6:
             handle.press(key)
-        deadline = time.monotonic() + 15
-        while what_is_shown(stage) == seen and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert what_is_shown(stage) != seen, f"{stem}: a control of cell {number} moves nothing"
+        wait_for_another(stage, seen, f"{stem}: a slider of cell {number} moves nothing")
+    for field in fields if not sliders else []:
+        seen = what_is_shown(stage)
+        field.fill("A robot learns to love")
+        field.press("Enter")
+        wait_for_another(stage, seen, f"{stem}: a text in cell {number} changes nothing")
     page.screenshot(path=SHOTS / f"{stem}-{number}-after.png")
+
+
+def wait_for_another(stage, seen, complaint):
+    """Wait until something else is shown."""
+    deadline = time.monotonic() + 15
+    while what_is_shown(stage) == seen and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert what_is_shown(stage) != seen, complaint
 
 
 def what_is_shown(stage):
