@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -106,7 +107,7 @@ def test_notebook_in_jupyterlab(page, stem):
         assert pictures[0] == pictures[1], cell.source
     SHOTS.mkdir(parents=True, exist_ok=True)
     for number, cell in enumerate(committed.cells):
-        if cell.cell_type == "code" and "play(" in cell.source:
+        if cell.cell_type == "code" and re.search(r"^play\(", cell.source, re.MULTILINE):
             move_the_controls(page, number, stem)
     assert not page.broken
 
