@@ -12,7 +12,7 @@ test: setup           ## every test
 test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
 	$(BIN)/python -m llmtok test --slow
 
-browser-test: setup   ## every notebook run in JupyterLab in a real browser, its controls moved; needs Chromium or Chrome
+browser-test: site    ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[browser]'
 	$(BIN)/python -m llmtok test --browser
 

@@ -1,0 +1,47 @@
+"""The pages of the site, and the reports on it, on a phone and on a desk: nothing broken, too wide or hard to reach."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+SITE = Path(__file__).resolve().parent.parent.parent / "build" / "site" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+PAGES = sorted(
+    str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts
+)  # `make browser-test` builds the site first
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, or Chrome."""
+    assert CHROMIUM, "install chromium or Chrome"
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+def test_the_site_is_there():
+    assert {"index.html", "examples/movielens-small.html", "examples/debian-packages.html"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_page(browser, name, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    broken = []
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.on("requestfailed", lambda request: broken.append(request.url))
+    # The theme says on each first visit that no theme was chosen yet.
+    page.on(
+        "console", lambda m: broken.append(m.text) if m.type == "error" and "theme mode" not in m.text else 0
+    )
+    page.goto((SITE / name).as_uri())
+    page.wait_for_load_state("networkidle")
+    assert not broken
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    found = Axe().run(page).response["violations"]
+    serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+    page.close()
+    assert not serious
