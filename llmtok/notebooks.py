@@ -57,7 +57,7 @@ body.jp-Notebook { background: white; color: #1a1a1a; }
 main { max-width: 64rem; margin: 0 auto; }
 main img { max-width: 100%; height: auto; }
 main .jp-RenderedHTMLCommon { overflow-x: auto; }
-main details.fold > summary { cursor: pointer; padding: 0.4em 1em; color: #0b5394; }
+main details.fold > summary { cursor: pointer; padding: 0.4em 1em; color: #0b5394; font-family: sans-serif; }
 @media print {
   body.jp-Notebook { background: white; color: black; padding: 0; }
   main { max-width: none; }
