@@ -5,7 +5,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,13 +13,11 @@ import urllib.request
 
 import nbformat
 import pytest
-from playwright.sync_api import sync_playwright
 
 from llmtok.notebooks import notebooks_folder
 
 FOLDER = notebooks_folder()
 SHOTS = FOLDER.parent / "build" / "browser"
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 # What JupyterLab knows of the open notebook; its model, and not the page, which draws only what is in view.
@@ -71,14 +68,6 @@ def lab(tmp_path_factory):
     yield address
     server.terminate()
     server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, or Chrome."""
-    assert CHROMIUM, "install chromium or Chrome"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 @pytest.fixture

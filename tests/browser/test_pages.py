@@ -1,25 +1,14 @@
 """The pages of the site, and the reports on it, on a phone and on a desk: nothing broken, too wide or hard to reach."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 SITE = Path(__file__).resolve().parent.parent.parent / "build" / "site" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 PAGES = sorted(
     str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts
 )  # `make browser-test` builds the site first
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's Chromium, or Chrome."""
-    assert CHROMIUM, "install chromium or Chrome"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 def test_the_site_is_there():
