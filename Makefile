@@ -13,7 +13,6 @@ test-slow: setup      ## the tests of the modules, with many more drawn files an
 	$(BIN)/python -m llmtok test --slow
 
 browser-test: site    ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[browser]'
 	$(BIN)/python -m llmtok test --browser
 
 lab: setup            ## JupyterLab on the first notebook

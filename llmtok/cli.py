@@ -15,7 +15,6 @@ from llmtok.data import InputError
 from llmtok.layouts import printable, shorten
 from llmtok.options import KINDS, arguments_of, as_options, default_out, merge, pairs, read_config, worth
 
-ROOT = Path(__file__).resolve().parent.parent
 app = typer.Typer(
     help="LLM tokens for recommenders.",
     no_args_is_help=True,
@@ -130,12 +129,26 @@ def _verdict(folder: Path) -> list[str]:
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def lab(context: typer.Context) -> None:
+def lab(
+    context: typer.Context,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy the notebooks into this folder first, and open them there; yours that are there stay. By "
+            "default those of the repository are opened, and where there is none, copies in llmtok-course."
+        ),
+    ] = None,
+) -> None:
     """Open JupyterLab on the first notebook. Further arguments go to JupyterLab."""
-    from llmtok.notebooks import notebooks_folder
+    from llmtok.notebooks import copy_notebooks, repository
 
-    start = "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
-    _hand_over("-m", "jupyterlab", f"--notebook-dir={notebooks_folder().parent}", start, *context.args)
+    root, first = repository(), "notebooks/00_start_here.ipynb"
+    if into or not root:
+        root, first = (into or Path("llmtok-course")).absolute(), "00_start_here.ipynb"
+        copied, kept = copy_notebooks(root)
+        typer.echo(printable(f"{root}: {len(copied)} notebooks copied, {len(kept)} kept as they are"))
+    start = f"--LabApp.default_url=/lab/tree/{first}"
+    _hand_over("-m", "jupyterlab", f"--notebook-dir={root}", start, *context.args, folder=root)
 
 
 @app.command()
@@ -147,6 +160,7 @@ def notebooks(
     """Run the notebooks in place and normalise them."""
     from llmtok.notebooks import notebooks_folder, refresh
 
+    _clone()
     found = {path.stem: path for path in sorted(notebooks_folder().glob("*.ipynb"))}
     for name in names or found:
         if name not in found:
@@ -170,26 +184,26 @@ def test(
     """Run every test: the modules, then every cell of every notebook. Further arguments go to pytest."""
     if browser:
         os.environ["LLMTOK_BROWSER"] = "1"
-        _hand_over("-m", "pytest", "tests/browser", *context.args)
+        _hand_over("-m", "pytest", "tests/browser", *context.args, folder=_clone())
     if slow:
         os.environ["LLMTOK_SLOW"] = "1"
-        _hand_over("-m", "pytest", *(context.args or ["tests"]))
-    named = any((ROOT / argument.partition("::")[0]).exists() for argument in context.args)
+        _hand_over("-m", "pytest", *(context.args or ["tests"]), folder=_clone())
+    named = any((_clone() / argument.partition("::")[0]).exists() for argument in context.args)
     what = [] if named else ["tests", "notebooks"]
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=900"]
-    _hand_over("-m", "pytest", *nbval, *context.args, *what)
+    _hand_over("-m", "pytest", *nbval, *context.args, *what, folder=_clone())
 
 
 @app.command()
 def bench() -> None:
     """Measure speed and memory, as ratios within one run."""
-    _hand_over("benchmarks/bench.py")
+    _hand_over("benchmarks/bench.py", folder=_clone())
 
 
 @app.command()
 def site() -> None:
     """Build the site: the course, the package's names and two reports, as pages that need no network."""
-    _hand_over("site/build.py")
+    _hand_over("site/build.py", folder=_clone())
 
 
 @app.command()
@@ -326,9 +340,18 @@ def recommend(
         typer.echo("\n".join(["For you" if name is None else printable(f"User {name}"), *align(rows), ""]))
 
 
-def _hand_over(*arguments: str) -> None:
-    """Run another program at the root of the repository and end as it ends; what Ctrl-C means is up to it."""
-    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT) as process:
+def _clone() -> Path:
+    """Return the repository's folder, for what only it has."""
+    from llmtok.notebooks import repository
+
+    if not (root := repository()):
+        raise InputError("this needs the repository, not the package alone: clone it, and run this there")
+    return root
+
+
+def _hand_over(*arguments: str, folder: Path) -> None:
+    """Run another program in a folder and end as it ends; what Ctrl-C means is up to it."""
+    with subprocess.Popen([sys.executable, *arguments], cwd=folder) as process:
         while True:
             try:
                 raise typer.Exit(process.wait())

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from llmtok import __version__
 from llmtok.layouts import (
     ALIASES,
     NEEDED,
@@ -557,6 +558,21 @@ _BUNDLED = {  # the log of what people did, and how `load_csv` is to read it
     ),
 }
 
+# Where only the package is installed, the files come from the repository, once. A test holds these checksums to them.
+_FILES = {
+    "movielens-small": {
+        "items.csv": "8c30a0fe0b1c3fa1458e004b84ef39140a4374b5130b9bd3e42ca86c0c73c651",
+        "ratings.csv": "d5dcf4c16472c3c735657fbbed3a38a9ac1ae3fab5661ef68da9719356f91085",
+    },
+    "debian-packages": {
+        "interactions.csv": "a6a3e02ab475db85977cccc2adef3b8c836cf7527426a0fa8582d0408618b029",
+        "items.csv": "138cdb3a69598ee589a3a4aebd2cde399dd23b18f32390feeeac2e26afa9a273",
+    },
+}
+_REPOSITORY = tuple(  # of this release; and, before it has its tag, of the branch
+    f"https://github.com/llmtok/llmtok/raw/{version}/data/" for version in (f"v{__version__}", "main")
+)
+
 # GroupLens' certificate has expired more than once, and their server answers plain http as well: with the
 # checksum pinned a second, unencrypted address is as safe as the first. Of ml-32m they publish the MD5.
 _GROUPLENS = (
@@ -573,9 +589,46 @@ _PAIRS = (  # the files of a folder, by their usual names
 )  # fmt: skip
 
 
-def data_folder() -> Path:
-    """Where the bundled data sets lie: the folder ``data`` of the repository, or ``$LLMTOK_DATA``."""
-    return Path(os.environ.get("LLMTOK_DATA") or Path(__file__).resolve().parent.parent / "data")
+def dataset_folder(name: str, *, progress: bool = True) -> Path:
+    """Where the files of a data set lie that comes with the course.
+
+    They lie in the folder ``data`` of the repository, or in ``$LLMTOK_DATA``. The installed package comes without them,
+    since they have licences of their own: there they are downloaded once, and kept in the cache folder.
+
+    Parameters
+    ----------
+    name : str
+        ``movielens-small`` or ``debian-packages``. Any other is taken for a folder of your own.
+    progress : bool
+        Show a bar while downloading.
+
+    Raises
+    ------
+    InputError
+        The data are not there and cannot be downloaded; the message says what to do.
+
+    Examples
+    --------
+    >>> from llmtok.data import dataset_folder
+    >>> sorted(path.name for path in dataset_folder("movielens-small").glob("*.csv"))
+    ['items.csv', 'ratings.csv']
+    """
+    if name not in _BUNDLED:
+        return Path(name)
+    own = os.environ.get("LLMTOK_DATA")
+    folder = Path(own or Path(__file__).resolve().parent.parent / "data") / name
+    if folder.is_dir():
+        return folder
+    if own:
+        raise InputError(
+            f"{folder}: the data are not there; let LLMTOK_DATA name the folder 'data' of the repository, or unset it"
+        )
+    for file, checksum in _FILES[name].items():
+        kept = _download(f"{name}/{file}", checksum, progress=progress, sources=_REPOSITORY)
+    licence = kept.with_name("LICENCE.txt")
+    if not licence.exists():
+        licence.write_text(_BUNDLED[name][1]["licence"] + "\n", encoding="utf-8")
+    return kept.parent
 
 
 def cache_folder() -> Path:
@@ -593,7 +646,7 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        ``movielens-small`` and ``debian-packages`` come with the repository. ``movielens-100k``,
+        ``movielens-small`` and ``debian-packages`` come with the course (`dataset_folder`). ``movielens-100k``,
         ``movielens-1m`` and ``movielens-32m`` are downloaded once from GroupLens, checked against a pinned
         checksum, and kept (the last needs about 6 GB of memory). A folder of your own with ``ratings.csv``
         and ``items.csv`` is a name too, and so is one with MovieLens' own files.
@@ -629,12 +682,7 @@ def load_dataset(
     <Dataset debian-packages: 139297 ratings, 11983 users, 4788 items>
     """
     if name in _BUNDLED:
-        folder, (log, options) = data_folder() / name, _BUNDLED[name]
-        if not folder.is_dir():
-            raise InputError(
-                f"{folder}: the bundled data are not there; clone the repository, or point LLMTOK_DATA at "
-                "its folder 'data'"
-            )
+        folder, (log, options) = dataset_folder(name, progress=progress), _BUNDLED[name]
         if text_template:
             options = options | {"text_template": text_template}
         return load_csv(folder / log, folder / "items.csv", name=name, **options)
@@ -648,14 +696,14 @@ def load_dataset(
             return _load(*tables, {}, text_template or FILM_TEXT, None, scale, name, MOVIELENS_LICENCE)
         except (StopIteration, InputError, zipfile.BadZipFile) as error:
             raise InputError(f"{archive}: not the archive of {name} ({error}); delete it") from None
-    if (folder := Path(name)).is_dir():
-        pairs = [pair for pair in _PAIRS if all((folder / file).exists() for file in pair)]
-        log, listed = (pairs or _PAIRS)[0]
-        return load_csv(folder / log, folder / listed, text_template=text_template)
-    raise InputError(
-        f"unknown data set {str(name)!r}; there are {', '.join([*_BUNDLED, *_REMOTE])}, or a folder "
-        "with ratings.csv and items.csv"
-    )
+    if not (folder := Path(name)).is_dir():
+        raise InputError(
+            f"unknown data set {str(name)!r}; there are {', '.join([*_BUNDLED, *_REMOTE])}, or a folder "
+            "with ratings.csv and items.csv"
+        )
+    pairs = [pair for pair in _PAIRS if all((folder / file).exists() for file in pair)]
+    log, listed = (pairs or _PAIRS)[0]
+    return load_csv(folder / log, folder / listed, text_template=text_template)
 
 
 def _download(filename: str, checksum: str, *, progress: bool, sources: tuple[str, ...] = _GROUPLENS) -> Path:
@@ -681,9 +729,12 @@ def _download(filename: str, checksum: str, *, progress: bool, sources: tuple[st
     finally:
         log.setLevel(level)
     wrong = " (the file there now has another checksum)" if (folder / filename).exists() else ""
+    instead = "set LLMTOK_DATA to the folder 'data' of a clone of the repository"
+    if sources != _REPOSITORY:
+        instead = "use movielens-small, which needs no network"
     raise InputError(
         f"cannot download {filename} ({'; '.join(failures)}). Download {sources[0]}{filename} by hand and "
-        f"put it at {folder / filename}{wrong}, or use movielens-small, which needs no network"
+        f"put it at {folder / filename}{wrong}, or {instead}"
     )
 
 

@@ -143,9 +143,9 @@ def read_table(
 
     Examples
     --------
-    >>> from llmtok.data import data_folder
+    >>> from llmtok.data import dataset_folder
     >>> from llmtok.layouts import read_table
-    >>> table = read_table(data_folder() / "movielens-small" / "items.csv", "items", {})
+    >>> table = read_table(dataset_folder("movielens-small") / "items.csv", "items", {})
     >>> table.layout
     'a header, columns separated by commas; UTF-8'
     >>> table.frame["genres"].cat.categories[0]
@@ -471,7 +471,7 @@ def _name_genres(frame: pd.DataFrame) -> pd.DataFrame:
     flags = (frame[ML100K_GENRES] == "1").to_numpy()
     named = np.array(ML100K_GENRES)
     genres = pd.Series(["|".join(named[row]).replace("unknown", "") for row in flags])
-    title = frame["title"].astype("str")
+    title = as_text(frame["title"])
     title = title.where(title != "unknown")
     kept = {"item_id": frame["item_id"], "title": title.astype("category")}
     return pd.DataFrame(kept | {"genres": genres.where(genres != "").astype("category")})
@@ -493,6 +493,11 @@ class Notes:
             self.rows.append(
                 (table, step, len(frame), int(changed), int(dropped or 0), len(frame) - int(dropped or 0))
             )
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Make strings of the values; what is missing stays so, which before pandas 3 would become ``"nan"``."""
+    return column.astype("str").where(column.notna())
 
 
 def shorten(text: str, length: int = 80) -> str:
@@ -532,7 +537,7 @@ def read_ids(columns: list[pd.Series], notes: Notes) -> list[pd.Series]:
     # pandas writes a column of ids with a gap as 7.0, 8.0; where not all are so, 1.0 may be a version.
     texts = [t.str[:-2] if point else t for t, point in zip(texts, pointed, strict=True)]
     if not all(map(whole, texts)):
-        return [column.astype("str") for column in columns]
+        return [as_text(column) for column in columns]
     made = []
     for column, text, point, table in zip(columns, texts, pointed, ("ratings", "items"), strict=False):
         numbers = spread(column, np.array([int(t) for t in text], dtype="int64"), 0)

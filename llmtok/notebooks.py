@@ -70,12 +70,46 @@ main details.fold > summary { cursor: pointer; padding: 0.4em 1em; color: #0b539
 """
 
 
+def repository() -> Path | None:
+    """Return the clone that this package lies in; None where only the package is installed."""
+    folder = Path(__file__).resolve().parent.parent
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
 def notebooks_folder() -> Path:
-    """Where the notebooks lie: beside the package, in the repository."""
-    folder = Path(__file__).resolve().parent.parent / "notebooks"
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the notebooks are not there; clone the repository")
-    return folder
+    """Where the notebooks lie: beside the package, in the repository; and inside it, where it is installed."""
+    clone = repository()
+    return clone / "notebooks" if clone else Path(__file__).resolve().parent / "course"
+
+
+def copy_notebooks(folder: Path) -> tuple[list[str], list[str]]:
+    """Copy the notebooks into a folder of the learner's own; what is there already stays as it is.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; it is made if it is not there.
+
+    Returns
+    -------
+    copied, kept : list of str
+        Names of the notebooks.
+
+    Raises
+    ------
+    InputError
+        The folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    copied, kept = [], []
+    for notebook in sorted(notebooks_folder().glob("*.ipynb")):
+        there = folder / notebook.name
+        (kept if there.exists() else copied).append(notebook.name)
+        if not there.exists():
+            write_text(there, notebook.read_text(encoding="utf-8"))
+    return copied, kept
 
 
 # --- Parameters ---------------------------------------------------------------------------------------------

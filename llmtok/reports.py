@@ -32,7 +32,7 @@ from llmtok.data import (
     Dataset,
     InputError,
     _template,
-    data_folder,
+    dataset_folder,
     load_csv,
     load_dataset,
 )
@@ -385,7 +385,7 @@ def _checksums(settings: dict) -> dict[str, dict]:
         kind, _, value = checksum.rpartition(":")
         return {archive: {kind or "sha256": value}}
     if name in _BUNDLED:
-        files = [data_folder() / name / file for file in (_BUNDLED[name][0], "items.csv")]
+        files = [dataset_folder(name) / file for file in (_BUNDLED[name][0], "items.csv")]
     elif name:
         pairs = [[Path(name) / file for file in pair] for pair in _PAIRS]
         files = next((pair for pair in pairs if all(file.exists() for file in pair)), pairs[0])

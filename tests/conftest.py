@@ -1,12 +1,15 @@
 """Fixtures that several test files use. The first run encodes 9,066 texts; later ones have them cached."""
 
-import os
+import importlib.util
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from llmtok import TextEncoder, load_dataset
-from llmtok.data import data_folder
+from llmtok.data import dataset_folder
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +27,7 @@ def embeddings(data):
 @pytest.fixture(scope="session")
 def small_folder(tmp_path_factory):
     """A folder with ratings.csv and items.csv: user 1 and the 150 most active, the 800 most rated films."""
-    source = data_folder() / "movielens-small"
+    source = dataset_folder("movielens-small")
     ratings = pd.read_csv(source / "ratings.csv", dtype="str")
     items = pd.read_csv(source / "items.csv", dtype="str", keep_default_na=False)
     users = ["1", *ratings["user_id"].value_counts(sort=True).index[:150]]
@@ -39,7 +42,7 @@ def small_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_packages(tmp_path_factory):
     """The same of packages: the 500 most used, and 400 of the projects that use at least ten of them."""
-    source = data_folder() / "debian-packages"
+    source = dataset_folder("debian-packages")
     log = pd.read_csv(source / "interactions.csv", dtype="str")
     items = pd.read_csv(source / "items.csv", dtype="str", keep_default_na=False)
     used = log[log["item_id"].isin(log["item_id"].value_counts().index[:500])]
@@ -55,5 +58,13 @@ def small_packages(tmp_path_factory):
     return folder
 
 
-# The tests in a browser need Playwright and a browser: `make browser-test`.
-collect_ignore = [] if os.environ.get("LLMTOK_BROWSER") else ["browser"]
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The built pages, without the example reports, which take minutes."""
+    spec = importlib.util.spec_from_file_location("build_site", ROOT / "site" / "build.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    folder = tmp_path_factory.mktemp("site")
+    made.assemble(folder / "source")
+    made.build(folder / "source", folder / "html")  # -W: a warning raises
+    return folder / "html"

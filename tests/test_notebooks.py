@@ -6,15 +6,18 @@ cell without outputs, so here it is held that the outputs are there, and how man
 
 import ast
 import copy
+import importlib.util
 import itertools
 import json
 import re
 import statistics
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from llmtok.notebooks import (
     COURSE,
@@ -131,6 +134,11 @@ def test_errors_are_shown_on_purpose_only(stem):
             assert output.get("name") != "stderr" and "widget-view" not in json.dumps(output), cell.source
 
 
+def parsed(cell):
+    """The syntax tree of a cell; what only IPython understands (`%pip`) as the Python that it stands for."""
+    return ast.parse(TransformerManager().transform_cell(cell.source))
+
+
 @every_notebook
 def test_number_of_cells_that_are_compared(stem):
     compared = 0
@@ -175,7 +183,7 @@ def test_parameters(stem):
     cells = code_cells(stem)
     [number] = [n for n, cell in enumerate(cells) if "parameters" in tags(cell)]
     lines = cells[number].source.splitlines()
-    for node in ast.parse(cells[number].source).body:
+    for node in parsed(cells[number]).body:
         assert isinstance(node, ast.Assign) and len(node.targets) == 1, ast.unparse(node)
         assert re.fullmatch(r"[A-Z][A-Z0-9_]*", node.targets[0].id)
         ast.literal_eval(node.value)
@@ -186,7 +194,7 @@ def test_parameters(stem):
     read_below = {
         node.id
         for cell in cells[number + 1 :]
-        for node in ast.walk(ast.parse(cell.source))
+        for node in ast.walk(parsed(cell))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
     assert set(names) <= read_below, f"nobody reads {set(names) - read_below}"
@@ -211,7 +219,7 @@ def test_cells_are_small(stem):
 def test_code(stem):
     for cell in code_cells(stem):
         assert cell.source.strip(), "an empty cell"
-        for node in ast.walk(ast.parse(cell.source)):
+        for node in ast.walk(parsed(cell)):
             if isinstance(node, ast.ImportFrom):
                 assert all(alias.name != "*" for alias in node.names), cell.source
 
@@ -238,9 +246,30 @@ def test_badge(stem):
     name = repository.removeprefix("https://github.com/")
     link = f"https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/notebooks/{stem}.ipynb"
     assert f"[![Binder](https://mybinder.org/badge_logo.svg)]({link})" in read(stem).cells[0].source
-    assert prose(stem).count("mybinder.org/v2/") == 1
+    colab = f"https://colab.research.google.com/github/{name}/blob/main/notebooks/{stem}.ipynb"
+    badge = f"[![Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+    assert badge in read(stem).cells[0].source
+    assert prose(stem).count("mybinder.org/v2/") == prose(stem).count("colab.research.google.com/github") == 1
     for address in re.findall(r"https://github\.com/[^\s)>\"]*llmtok[^\s)>\"]*", prose(stem)):
         assert address.startswith(repository)
+
+
+@every_notebook
+def test_first_cell_installs_what_is_missing(stem, monkeypatch):
+    """Colab has the notebook and nothing else; where the package is there, the cell does nothing."""
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"][
+        "Repository"
+    ]
+    first = next(cell for cell in read(stem).cells if cell.cell_type == "code")
+    assert "remove-cell" in tags(first) and not first.outputs
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
+    source = TransformerManager().transform_cell(first.source)  # Python, where IPython's own is written out
+    exec(source, {"get_ipython": lambda: shell})
+    assert asked == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    exec(source, {"get_ipython": lambda: shell})
+    assert asked == [("pip", f'install --quiet "llmtok @ git+{repository}"')]
 
 
 @every_lesson
@@ -298,7 +327,7 @@ def test_exercises(stem):
             assert cell.source.startswith(f"# {FOLDED[kind]}\n"), cell.source  # what a folded cell shows
         assert all("exercise" not in tags(cell) for cell in rest), task.source
         assert "..." in exercise.source and "..." not in solution.source
-        asked, given = ast.parse(exercise.source).body, ast.parse(solution.source).body
+        asked, given = parsed(exercise).body, parsed(solution).body
         assert ast.dump(asked[-1]) == ast.dump(given[-1]), "both end on the same call of the check"
         assert forms(asked) <= forms(given), f"{forms(asked) - forms(given)} is asked for and not given"
         assert shown(exercise).startswith("Open: "), exercise.source
@@ -310,9 +339,9 @@ def test_nothing_below_needs_a_solution(stem):
     """So that a teacher may take the solutions out."""
     defined, of_solutions = set(), set()
     for cell in code_cells(stem):
-        names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        names = [node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Name)]
         stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        stored |= {f.name for f in ast.parse(cell.source).body if isinstance(f, ast.FunctionDef)}
+        stored |= {f.name for f in parsed(cell).body if isinstance(f, ast.FunctionDef)}
         if "solution" in tags(cell):
             of_solutions |= stored - defined
             continue
@@ -344,7 +373,7 @@ def wrong_answers(stem):
 def test_every_check_is_tried_with_wrong_answers(stem):
     tried = "".join(code for _, code in wrong_answers(stem))
     for _, check, *_ in exercises(stem):
-        [name] = [node.name for node in ast.parse(check.source).body if isinstance(node, ast.FunctionDef)]
+        [name] = [node.name for node in parsed(check).body if isinstance(node, ast.FunctionDef)]
         assert tried.count(f"{name}(") >= 2, (
             f"{name}: at least two wrong answers belong in tests/wrong_answers"
         )

@@ -56,7 +56,7 @@ def test_one_version():
     assert llmtok.__version__ == PROJECT["version"] == str(citation["version"])
     assert citation["cff-version"] == "1.2.0" and citation["authors"] and citation["title"]
     assert citation["repository-code"] == PROJECT["urls"]["Repository"]
-    assert citation["license"] == PROJECT["license"]
+    assert PROJECT["license"] == f"{citation['license']} AND CC-BY-4.0"  # code, and prose
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(llmtok.__version__)}\b", changelog, flags=re.MULTILINE)
 

@@ -1,6 +1,5 @@
 """The site builds without a warning, and needs nothing from the web."""
 
-import importlib.util
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,18 +9,6 @@ import pytest
 from llmtok.notebooks import FOLDED
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The built pages, without the example reports, which take minutes."""
-    spec = importlib.util.spec_from_file_location("build_site", ROOT / "site" / "build.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    folder = tmp_path_factory.mktemp("site")
-    made.assemble(folder / "source")
-    made.build(folder / "source", folder / "html")  # -W: a warning raises
-    return folder / "html"
 
 
 class Page(HTMLParser):
