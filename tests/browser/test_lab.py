@@ -134,7 +134,7 @@ def move_the_controls(page, number, stem):
 
 def wait_for_another(stage, seen, complaint):
     """Wait until something else is shown."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while what_is_shown(stage) == seen and time.monotonic() < deadline:
         time.sleep(0.1)
     assert what_is_shown(stage) != seen, complaint
