@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test test-slow browser-test lab notebooks bench site lint lock setup clean
+.PHONY: run test test-slow browser-test lab notebooks bench site dist audit lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
@@ -12,7 +12,7 @@ test: setup           ## every test
 test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
 	$(BIN)/python -m llmtok test --slow
 
-browser-test: site    ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium
+browser-test: site    ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium or Chrome
 	$(BIN)/python -m llmtok test --browser
 
 lab: setup            ## JupyterLab on the first notebook
@@ -27,6 +27,17 @@ bench: setup          ## accuracy, speed and memory, beside the rivals
 
 site: setup           ## the site, into build/site/html; makes the example reports that are not there yet
 	$(BIN)/python -m llmtok site
+
+dist: setup           ## wheel and sdist, into dist/, checked as a registry would
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock twine
+	$(BIN)/python -m twine check --strict dist/*
+
+audit: setup          ## known holes in what the lock pins, and its licences, against the list in pyproject.toml; needs the network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock pip-audit pip-licenses
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
+	$(BIN)/pip-licenses
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -361,6 +362,9 @@ def _hand_over(*arguments: str, folder: Path) -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2, a file that cannot be written one and 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a title may hold what Windows' code page cannot write
+            stream.reconfigure(errors="backslashreplace")
     code = 2
     try:
         sys.exit(app(standalone_mode=False))  # a command's typer.Exit comes back as a number
