@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -450,3 +451,18 @@ def test_runs_on_a_small_data_set(
         assert of["full text"] < of["global mean"]
     assert summary["NDCG@10, all items, full text"] > summary["NDCG@10, all items, popularity"]
     assert summary["NDCG@10, new items, full text"] > summary["NDCG@10, new items, no text"]
+
+
+def test_report_of_a_catalogue_of_titles(small_folder, tmp_path):
+    """There are no categories, so one of the rivals is missing in every picture."""
+    items = pd.read_csv(small_folder / "items.csv", usecols=["item_id", "title"]).head(60)
+    ratings = pd.read_csv(small_folder / "ratings.csv")
+    ratings = ratings[ratings["item_id"].isin(items["item_id"])]
+    for name, table in (("items", items), ("ratings", ratings)):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    given = {"DATASET": str(tmp_path), "OUT_DIR": str(tmp_path), **REDUCED[REPORT]}
+    status = execute(FOLDER / f"{REPORT}.ipynb", tmp_path / "out.ipynb", given, progress=False)
+    assert status["state"] == "ok", status["error"]
+    assert (
+        "categories" not in json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["verdict"][0]
+    )
