@@ -13,6 +13,7 @@ import pandas as pd
 from llmtok.data import InputError, _rename
 from llmtok.layouts import (
     Notes,
+    as_text,
     names_of,
     plain,
     printable,
@@ -46,7 +47,7 @@ def new_users(model, path: Path, columns: dict[str, str], encoding: str | None) 
         table.frame["user_id"] = pd.Categorical(["0"] * len(table.frame))
     frame = _rename(table, "ratings", columns)
     [users] = read_ids([tidy_ids(frame["user_id"], "user_id", path, "ratings", notes)], notes)
-    items = tidy_ids(frame["item_id"], "item_id", path, "ratings", notes).astype("str")
+    items = as_text(tidy_ids(frame["item_id"], "item_id", path, "ratings", notes))
     places = {str(known): place for place, known in enumerate(model.item_ids.tolist())}
     highest = model.highest_ if hasattr(model, "highest_") else model.rating_scale_[1]
     given = read_numbers(frame["rating"], path, "the rating", notes) if "rating" in frame else highest
@@ -61,7 +62,8 @@ def new_users(model, path: Path, columns: dict[str, str], encoding: str | None) 
     }.items():
         wrong = wrong.reindex(rows.index)
         if wrong.all():
-            ids = f"its ids are like {model.item_ids[0]!s:.40}, the file's like {items.dropna().iloc[:1].sum():.40}"
+            theirs = next(iter(items.dropna()), "")
+            ids = f"its ids are like {model.item_ids[0]!s:.40}, the file's like {theirs:.40}"
             raise InputError(f"{path}: all rows {what}; {ids}")
         if wrong.any():
             print(f"llmtok: left out: {wrong.sum():,} of {len(items):,} rows, which {what}", file=sys.stderr)

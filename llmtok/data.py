@@ -30,6 +30,7 @@ from llmtok.layouts import (
     InputError,
     Notes,
     Table,
+    as_text,
     names_of,
     plain,
     read_ids,
@@ -419,7 +420,7 @@ def _rename(table: Table, kind: str, columns: dict) -> pd.DataFrame:
     table.kept = [c for c in left if c not in found]
     table.unused = [c for c in left if c in found]  # its name is another's now
     made |= {c: frame[c] for c in table.kept}
-    return pd.DataFrame({c: made[c] if c == "item_id" else made[c].astype("str") for c in made})
+    return pd.DataFrame({c: made[c] if c == "item_id" else as_text(made[c]) for c in made})
 
 
 def _taken(table: Table, frame: pd.DataFrame) -> list[tuple[str, str, str]]:

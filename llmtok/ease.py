@@ -312,7 +312,7 @@ class TokenEASE(Recommender):
             A Series of ratings indexed by item_id stands for somebody new, and is folded in.
         """
         if not isinstance(user, pd.Series) and self._known is not None and user in self.user_ids:
-            return pd.Series(self._known[self.user_ids.get_loc(user)], self.item_ids)
+            return pd.Series(self._known[self.user_ids.get_loc(user)], self.item_ids, copy=True)
         return pd.Series(self._apply(self._row(user)[None])[0], self.item_ids)
 
     @functools.cached_property
@@ -483,10 +483,10 @@ def free_memory() -> int:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            left = int(Path("/sys/fs/cgroup", limit).read_text()) - int(
-                Path("/sys/fs/cgroup", used).read_text()
+            most, taken = (
+                int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in (limit, used)
             )
         except (OSError, ValueError):  # no container, or one without a limit ("max")
             continue
-        free = min(free, left)
+        free = min(free, most - taken)
     return free

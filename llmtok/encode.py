@@ -362,7 +362,7 @@ class _Cache:
         said = "%s: a damaged piece of the embedding cache is set aside (%s); its texts are encoded again"
         logger.warning(said, path, problem)
         with contextlib.suppress(OSError):
-            path.rename(path.with_suffix(".damaged"))
+            path.replace(path.with_suffix(".damaged"))
         return None
 
     def write(self, texts, vectors, counts):

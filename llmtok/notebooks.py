@@ -460,7 +460,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole, or as it was."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

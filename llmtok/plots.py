@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from base64 import b64encode
 from collections.abc import Callable
 from html import escape
@@ -42,7 +43,7 @@ def show(fig, alt: str) -> None:
     """Show a figure in the notebook, with `alt`, which tells in words what the picture shows."""
     from IPython.display import Image, display
 
-    display(Image(_png(fig), format="png", alt=alt))
+    display(Image(_png(fig), format="png", metadata={"alt": alt}))  # IPython 7, on Colab, has no `alt=`
 
 
 def play(
@@ -87,11 +88,17 @@ def play(
         control.observe(lambda _: make(), "value")
     grid = Layout(grid_template_columns=f"repeat({columns}, max-content)", grid_gap="2px 16px")
     shown = [picture, line] if picture.value else [table]
-    live = VBox([GridBox(list(controls.values()), layout=grid), *shown])._repr_mimebundle_()
+    live = VBox([GridBox(list(controls.values()), layout=grid), *shown])
+    if "google.colab" in sys.modules:  # which may show what stands in its place, though a kernel runs
+        display(live)
+        return
     # What a front end without these widgets shows. `normalise` leaves only that in a saved notebook.
     still = {"image/png": b64encode(picture.value).decode()} if picture.value else {"text/html": table.value}
     metadata = {"image/png": {"alt": text}} if picture.value else {}
-    display({**live, **still, "text/plain": text}, raw=True, metadata=metadata)
+    # By hand, for ipywidgets 7 has no `_repr_mimebundle_`.
+    view = {"version_major": 2, "version_minor": 0, "model_id": live.model_id}
+    live_or_still = {"application/vnd.jupyter.widget-view+json": view, **still, "text/plain": text}
+    display(live_or_still, raw=True, metadata=metadata)
 
 
 def _png(fig) -> bytes:

@@ -61,7 +61,7 @@ def lead_out(source: Path, repository: str) -> None:
         def link(found, page=page):
             target = (page.parent / found[1]).resolve().relative_to(source.resolve())
             shown = (source / target).exists() or not (ROOT / target).exists()
-            return found[0] if shown else f"]({repository}/blob/main/{target}{found[2] or ''})"
+            return found[0] if shown else f"]({repository}/blob/main/{target.as_posix()}{found[2] or ''})"
 
         text = re.sub(r"\[!\[(\w+)\]\(https:[^)]*\)\]", r"[\1]", page.read_text(encoding="utf-8"))
         page.write_text(re.sub(r"\]\(((?!https?:)[\w./-]+)(#[\w-]+)?\)", link, text), encoding="utf-8")

@@ -117,7 +117,7 @@ def test_report_hands_on_what_was_given(monkeypatch, calls, tmp_path):
         (["--strength", "view=much"], "--strength view=much: 'much' is no number"),
         (["--no-rating", "--rating-col", "stars"], "--no-rating says that there is none"),
         (["--liked", "much"], "Invalid value for '--liked'"),
-        (["--colour", "red"], "No such option: --colour"),
+        (["--colour", "red"], "--colour"),
         (["--out"], "'--out' requires an argument"),
     ],
 )
@@ -136,7 +136,11 @@ def test_report_refuses_in_one_line(monkeypatch, calls, capsys, arguments, words
         (["-p", "NOBODY_READS_ME=1"], "no notebook has a parameter 'NOBODY_READS_ME'; there are "),
         (["-p", "DATASET=x"], "parameter DATASET: use the option dataset"),
         (["-p", "OUT_DIR=x"], "parameter OUT_DIR: use the option out"),
-        (["--out", "/dev/null/x"], "/dev/null/x: cannot be written (Not a directory)"),
+        pytest.param(
+            ["--out", "/dev/null/x"],
+            "/dev/null/x: cannot be written (Not a directory)",
+            marks=pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/null"),
+        ),
         (["--out", "."], "you are in this folder"),
     ],
 )
@@ -240,7 +244,8 @@ def test_config(monkeypatch, calls, config):
 def test_config_in_json_and_of_a_data_set(monkeypatch, calls, config):
     path = config.with_suffix(".json")
     path.write_text(
-        '\ufeff{"dataset": "movielens-small",\t"n-tokens": 8, "encoder": "all-MiniLM-L6-v2", "seed": null}'
+        '\ufeff{"dataset": "movielens-small",\t"n-tokens": 8, "encoder": "all-MiniLM-L6-v2", "seed": null}',
+        encoding="utf-8",
     )
     assert main(monkeypatch, "report", "--config", str(path)) == 0
     assert calls[0] == {

@@ -759,7 +759,7 @@ def test_memory_is_counted_in_the_smaller_space(monkeypatch):
 )
 def test_free_memory_is_the_containers_where_that_is_less(files, free, monkeypatch):
     def read(path, *args, **kwargs):
-        name = str(path).removeprefix("/sys/fs/cgroup/")
+        name = path.as_posix().removeprefix("/sys/fs/cgroup/")
         if name not in files:
             raise FileNotFoundError(path)
         return files[name] + "\n"

@@ -237,7 +237,7 @@ def test_gpt_and_t5(tmp_path):
         (None, "list"),
         (["a", None], "text 1 is None"),
         (["a", float("nan"), 3], "2 such"),
-        (pd.Series(["a", None]), "text 1 is nan"),
+        (pd.Series(["a", float("nan")]), "text 1 is nan"),
         (pd.DataFrame({"text": ["a"]}), "shape (1, 1)"),
     ],
 )

@@ -1,5 +1,6 @@
 """Pictures: the look, and the text for who cannot see them."""
 
+import sys
 from base64 import b64decode
 
 import IPython.display
@@ -75,9 +76,14 @@ def played(monkeypatch):
 
 def widgets_of(data):
     """The controls and what stands below them, of a live view."""
-    from ipywidgets.widgets.widget import _instances
+    from ipywidgets.widgets import widget
 
-    return _instances[data["application/vnd.jupyter.widget-view+json"]["model_id"]].children
+    view = data["application/vnd.jupyter.widget-view+json"]
+    assert view.keys() == {"version_major", "version_minor", "model_id"} and view["version_major"] == 2
+    every = (
+        widget._instances if hasattr(widget, "_instances") else widget.Widget.widgets
+    )  # ipywidgets 8, or 7
+    return every[view["model_id"]].children
 
 
 def test_play_a_table(played):
@@ -109,3 +115,14 @@ def test_play_a_picture(played):
     slider.value = 9
     assert picture.value != before and line.value == "from 0 to &lt;9&gt;"
     assert plt.get_fignums() == open_before
+
+
+def test_play_on_colab(shown, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    slider = IntSlider(2, 1, 9)
+    play(lambda k: pd.DataFrame({"squared": [k**2]}), {"k": slider})
+    [live] = shown  # itself: Colab knows what to do with a widget
+    grid, table = live.children
+    assert grid.children == (slider,)
+    slider.value = 5
+    assert "<td>25</td>" in table.value

@@ -297,9 +297,9 @@ def test_a_place_that_cannot_be(faked, tmp_path, place):
 
 
 def test_a_place_that_may_only_be_read(faked, tmp_path, monkeypatch):
-    if os.geteuid():
+    if os.name != "nt" and os.geteuid():
         (tmp_path / "mine").mkdir(mode=0o555)
-    else:  # nothing is forbidden to root
+    else:  # nothing is forbidden to root, and on Windows not by a mode
 
         def forbidden(*arguments, **settings):
             raise PermissionError(13, "Permission denied")
@@ -592,7 +592,7 @@ def test_preview(small_folder, tmp_path, monkeypatch):
 
 def test_preview_steers_no_terminal(tmp_path, files, monkeypatch):
     title = "\x1b[2JSoap \u202eeno"
-    files["items"].write_text(f'item_id,title\n1,"{title}\n2nd line"\n')
+    files["items"].write_text(f'item_id,title\n1,"{title}\n2nd line"\n', encoding="utf-8")
     monkeypatch.setattr(
         "llmtok.measure.plan", lambda data, **how: type("Plan", (), {"notes": ["\x07"], "seconds": 1})
     )

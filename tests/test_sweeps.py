@@ -238,8 +238,11 @@ def test_a_grid_file(tmp_path):
         "ease.l2": [2.0],
     }
     assert fixed == {
-        "ratings": str(tmp_path / "r.csv"), "items": "/else/i.csv", "columns": {"rating": None}, "seed": 3
-    }  # fmt: skip
+        "ratings": str(tmp_path / "r.csv"),
+        "items": str(tmp_path / "/else/i.csv"),
+        "columns": {"rating": None},
+        "seed": 3,
+    }
 
 
 @pytest.mark.parametrize(

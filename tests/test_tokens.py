@@ -57,7 +57,8 @@ def test_tokens_of_the_bundled_data(embeddings):
     values = embeddings.to_numpy(dtype=float)
     centred = values - values.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # the smallest first
-    same_up_to_sign(tokens, unit(centred @ directions[:, : -50 - 1 : -1]), atol=1e-4)
+    # Two neighbours differ in variance by 0.05 %, so how far float32 mixes them is up to the linear algebra library.
+    same_up_to_sign(tokens, unit(centred @ directions[:, : -50 - 1 : -1]), atol=1e-3)
 
 
 @pytest.mark.parametrize("reducer", ["pca", "truncated_svd", "random"])
