@@ -1,9 +1,12 @@
 """The benchmark's own parts: what it writes, the rivals, the data it makes and reads. No number of it is tested."""
 
+import asyncio
 import contextlib
 import importlib
 import json
 import re
+import runpy
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,12 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import surprise
+from traitlets.config import Config
 
 from llmtok import Dataset, InputError
 from llmtok.data import FILM_TEXT, make_text
 from llmtok.evaluation import split
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BINDER = BENCHMARKS.parent / "binder"
 sys.path.insert(0, str(BENCHMARKS))
 bench, accuracy, growth, measure, ml100k, peers, tune = (
     importlib.import_module(name)
@@ -420,3 +425,43 @@ def test_a_process_of_its_own_is_stopped_at_its_limit():
     assert measure.apart(divmod, 7, 2) == (3, 1)
     with pytest.raises(MemoryError):
         measure.apart(bytes, 3 * 2**30, limit_gb=2)
+
+
+# --- Binder ---
+
+
+def test_the_server_on_binder_reads_its_configuration():
+    command = [BINDER / "start", sys.executable, "-m", "jupyter_server", "--allow-root", "--show-config-json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    said = json.loads(done.stdout)
+    assert "MakesRoom" in said["ServerApp"]["kernel_manager_class"]
+    assert said["MappingKernelManager"]["cull_idle_timeout"]
+
+
+def test_when_memory_is_short_the_largest_idle_kernel_is_shut_down(monkeypatch):
+    makes_room = runpy.run_path(str(BINDER / "jupyter_server_config.py"), {"get_config": Config})["MakesRoom"]
+    gone, memory = [], {None: 1.0e9, "old": 2e8, "large": 6e8, "at work": 9e8, "used last": 8e8}
+    states = {"used last": "idle", "large": "idle", "at work": "busy", "old": "idle"}  # the latest first
+    monkeypatch.setitem(makes_room.cull_kernels.__globals__, "memory", lambda pid=None: memory[pid])
+
+    class Server(makes_room):
+        def list_kernels(self):
+            here = [name for name in states if name not in gone]
+            return [
+                {"id": name, "execution_state": states[name], "last_activity": -place}
+                for place, name in enumerate(here)
+            ]
+
+        def get_kernel(self, kernel_id):
+            return SimpleNamespace(provisioner=SimpleNamespace(pid=kernel_id))
+
+        async def shutdown_kernel(self, kernel_id):
+            gone.append(kernel_id)
+
+    server = Server()
+    asyncio.run(server.cull_kernels())
+    assert gone == []
+    memory[None] = 1.9e9
+    for _ in range(4):
+        asyncio.run(server.cull_kernels())
+    assert gone == ["large", "old"]
