@@ -22,6 +22,7 @@ from llmtok import Dataset, InputError
 from llmtok.data import FILM_TEXT, make_text
 from llmtok.evaluation import split
 
+pytest.importorskip("resource", reason="Windows does not tell how much memory a process had")
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 BINDER = BENCHMARKS.parent / "binder"
 sys.path.insert(0, str(BENCHMARKS))

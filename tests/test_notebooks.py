@@ -34,7 +34,7 @@ from llmtok.notebooks import (
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
 STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-RANKING = ["06_rank_with_tokens", "07_cold_start"]  # not part of the main job
+RANKING = ["06_rank_with_tokens", "07_cold_start", "11_more_ways_to_tokens"]  # not part of the main job
 OWN_DATA = "08_report_on_your_data"
 EXPECTED = ["00_start_here", *COURSE, *RANKING, OWN_DATA, REPORT]
 
@@ -50,6 +50,7 @@ CHECKED = {
     "06_rank_with_tokens": 46,
     "07_cold_start": 45,
     "08_report_on_your_data": 52,
+    "11_more_ways_to_tokens": 35,
     "report": 20,
 }
 
@@ -70,6 +71,14 @@ REDUCED = {
         "N_SMALL": 200,
     },
     "08_report_on_your_data": {"N_USERS": 100, "N_ITEMS": 300, "LENGTHS": [10], "N_COINS": 4},
+    "11_more_ways_to_tokens": {
+        "TOKEN_LENGTH": 20,
+        "N_USERS": 60,
+        "N_KNOWN": 300,
+        "SEEDS": [0],
+        "N_EPOCHS": 3,
+        "N_CODES": 16,
+    },
     "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }
 

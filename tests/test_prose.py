@@ -30,15 +30,18 @@ ACRONYMS = {
     "BPR": "Bayesian personalised ranking",
     "DCG": "discounted cumulative gain",
     "EASE": "embarrassingly shallow autoencoder",
+    "ICA": "independent component analysis",
     "KNN": "nearest neighbours",
     "LLM": "large language model",
     "MAE": "mean absolute error",
     "NDCG": "normalised discounted cumulative gain",
+    "NMF": "non-negative matrix factorisation",
     "PCA": "principal component analysis",
     "RMSE": "root mean squared error",
     "SGD": "stochastic gradient descent",
     "SVD": "singular value decomposition",
     "TF-IDF": "term frequency",
+    "UMAP": "uniform manifold approximation and projection",
 }
 KNOWN = {
     "CSV",
@@ -57,7 +60,7 @@ KNOWN = {
     "GPT",
     "T5",
 }
-OF_A_NAME = {"CEASE", "L3AE", "T1", "T3", "T9"}  # names of models and of things in the data
+OF_A_NAME = {"CEASE", "L3AE", "T1", "T3", "T9", "TIGER"}  # names of models and of things in the data
 
 
 def cells(path):
