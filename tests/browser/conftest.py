@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="package"
+)  # it keeps an event loop running, in which other tests could not start their own
 def browser():
     """Find and start it."""
     found = filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"]))

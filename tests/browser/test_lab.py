@@ -121,8 +121,9 @@ def move_the_controls(page, number, stem):
     assert sliders or fields, f"{stem}: cell {number} has no controls"
     for handle in sliders:
         seen = what_is_shown(stage)
-        for key in ["ArrowRight"] * 3 + ["ArrowLeft"] * 6:
-            handle.press(key)
+        low, now, high = (float(handle.get_attribute(f"aria-value{end}")) for end in ("min", "now", "max"))
+        for _ in range(6):  # to where there is more room, or the value would come back to where it was
+            handle.press("ArrowRight" if now - low < high - now else "ArrowLeft")
         wait_for_another(stage, seen, f"{stem}: a slider of cell {number} moves nothing")
     for field in fields if not sliders else []:
         seen = what_is_shown(stage)
