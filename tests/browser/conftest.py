@@ -10,9 +10,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 
-@pytest.fixture(
-    scope="package"
-)  # it keeps an event loop running, in which other tests could not start their own
+@pytest.fixture(scope="session")
 def browser():
     """Find and start it."""
     found = filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"]))
