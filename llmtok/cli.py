@@ -190,9 +190,12 @@ def test(
         os.environ["LLMTOK_SLOW"] = "1"
         _hand_over("-m", "pytest", *(context.args or ["tests"]), folder=_clone())
     named = any((_clone() / argument.partition("::")[0]).exists() for argument in context.args)
-    what = [] if named else ["tests", "notebooks"]
+    # Two files at a time, each from top to bottom: more would need more memory than a laptop has. Threads are for one
+    # process that has the machine to itself: two that share it wait for each other.
+    what = [] if named else ["tests", "notebooks", "--numprocesses=2", "--dist=loadfile"]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     nbval = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=900"]
-    _hand_over("-m", "pytest", *nbval, *context.args, *what, folder=_clone())
+    _hand_over("-m", "pytest", *nbval, *what, *context.args, folder=_clone())
 
 
 @app.command()

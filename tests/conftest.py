@@ -12,6 +12,13 @@ from llmtok.data import dataset_folder
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_sessionstart(session):
+    """Encode what both processes are going to need, before there are two of them."""
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        for name in ("movielens-small", "debian-packages"):
+            TextEncoder(progress=False).transform(load_dataset(name).items.text)
+
+
 @pytest.fixture(scope="session")
 def data():
     """The bundled data."""
