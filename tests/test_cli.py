@@ -333,12 +333,15 @@ def test_notebooks(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == "llmtok: a.ipynb failed, and is as it was: cell [1]\n"
 
 
+EVERYTHING = ["tests", "notebooks", "--numprocesses=2", "--dist=loadfile"]
+
+
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ([], ["tests", "notebooks"]),
-        (["-x"], ["-x", "tests", "notebooks"]),
-        (["-k", "split"], ["-k", "split", "tests", "notebooks"]),
+        ([], EVERYTHING),
+        (["-x"], [*EVERYTHING, "-x"]),
+        (["-k", "split"], [*EVERYTHING, "-k", "split"]),
         (["tests/test_cli.py::test_help", "-q"], ["tests/test_cli.py::test_help", "-q"]),
         (["notebooks"], ["notebooks"]),
     ],
