@@ -1,4 +1,4 @@
-"""Texts in, embeddings out: one forward pass through a BERT, mean pooling, and a cache.
+"""Texts in, embeddings out: one forward pass through a language model, pooling, and a cache.
 
 What makes it fast on a CPU: texts are sorted into batches whose members have exactly the same number of word
 pieces, so no time goes into padding; and with n threads it runs n batches side by side on one thread each,
@@ -36,7 +36,7 @@ _SHARD = 2048  # texts encoded between two writes to the cache: what an interrup
 
 
 class TextEncoder(TransformerMixin, BaseEstimator):
-    """Encode texts with a pre-trained language model: the mean of its last layer over the word pieces.
+    """Encode texts with a pre-trained language model: its last layer, pooled over the word pieces.
 
     Parameters
     ----------
@@ -47,6 +47,9 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         code that comes with a checkpoint is run.
     revision : str, optional
         A commit of the hub's repository; pin one for results that must not change.
+    pooling : {"mean", "last"}
+        How the vectors of the word pieces become that of the text: their mean, or the last one alone, which is the
+        only one that has read the whole text where a model reads from left to right (GPT).
     max_length : int
         Longer texts are cut off at this many word pieces, the special ones included.
     batch_size : int
@@ -69,8 +72,9 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     Raises
     ------
     InputError
-        From ``transform``: something is not a text, the model cannot be had or is not what was published, or
-        `max_length` is more than it can read. A cache that fails is worth a warning, never an error.
+        From ``transform``: something is not a text, the model cannot be had or is not what was published, there is
+        no such `pooling`, or `max_length` is more than it can read. A cache that fails is worth a warning, never an
+        error.
 
     References
     ----------
@@ -90,6 +94,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         model=DEFAULT_MODEL,
         *,
         revision=None,
+        pooling="mean",
         max_length=128,
         batch_size=32,
         device="cpu",
@@ -99,6 +104,7 @@ class TextEncoder(TransformerMixin, BaseEstimator):
     ):
         self.model = model
         self.revision = revision
+        self.pooling = pooling
         self.max_length = max_length
         self.batch_size = batch_size
         self.device = device
@@ -127,9 +133,11 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             A DataFrame with the same index where `X` is a Series, else an array. The vectors are not scaled.
         """
         texts = _check_texts(X)
+        if self.pooling not in ("mean", "last"):
+            raise InputError(f"pooling is {self.pooling!r}; there are 'mean' and 'last'")
         inverse, distinct = pd.factorize(texts)
         folder, name = checkpoint(self.model, self.revision)
-        cache = _Cache(self.cache_dir, f"{name}|max_length={self.max_length}|mean|1")
+        cache = _Cache(self.cache_dir, f"{name}|max_length={self.max_length}|{self.pooling}|1")
         vectors, counts = cache.read(distinct)
         missing = np.flatnonzero(np.isnan(counts[:, 0]))
         if len(missing):
@@ -189,8 +197,10 @@ class TextEncoder(TransformerMixin, BaseEstimator):
             with torch.inference_mode():
                 inputs = torch.tensor([ids[b] for b in batch], device=self.device)
                 hidden = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
-                # All rows of a batch are equally long, so the mask is all ones and the mean the plain one.
-                return batch, hidden.mean(dim=1).float().cpu().numpy()
+                # All rows of a batch are equally long, so the mask is all ones, the mean the plain one, and the last
+                # place that of the last word piece.
+                pooled = hidden[:, -1] if self.pooling == "last" else hidden.mean(dim=1)
+                return batch, pooled.float().cpu().numpy()
 
         n_threads = (self.n_threads or joblib.cpu_count()) if self.device == "cpu" else 1
         bar = tqdm(total=len(todo), unit="text", desc="encoding", disable=not self.progress)

@@ -224,6 +224,41 @@ def test_gpt_and_t5(tmp_path):
         np.testing.assert_array_equal(vectors[2], vectors[3])
         plain = by_hand(encoder.load()[0], encoder.load()[1], ["toy story"])
         np.testing.assert_allclose(vectors[:1], plain, atol=1e-5)
+        tokenizer, loaded = encoder.load()
+        last = encoder.set_params(pooling="last").transform(["a", "toy story", "a b c", "b c a"])
+        for text, row in zip(
+            ["a", "toy story", "a b c", "b c a"], last, strict=True
+        ):  # alone, so without padding
+            hidden = loaded(
+                **tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+            ).last_hidden_state
+            np.testing.assert_allclose(row, hidden[0, -1].detach(), atol=1e-5)
+
+
+def test_pooling_has_a_cache_of_its_own(encoder, tmp_path):
+    mean, last = encoder().transform(TEXTS), encoder(pooling="last").transform(TEXTS)
+    assert not np.allclose(mean, last) and len({path.parent for path in shards(tmp_path)}) == 2
+    for pooling, made in (("mean", mean), ("last", last)):
+        again = encoder(pooling=pooling)
+        assert (
+            np.array_equal(again.transform(TEXTS), made)
+            and again.report_["distinct texts from the cache"] == 7
+        )
+
+
+def test_caches_of_before_are_still_found(encoder, tmp_path, tiny):
+    """The name of the mean's cache is that of the time when there was no other pooling."""
+    encoder().transform(["a"])
+    _, name = module.checkpoint(tiny)
+    assert [path.parent for path in shards(tmp_path)] == [
+        module._Cache(tmp_path, f"{name}|max_length=128|mean|1").folder
+    ]
+
+
+def test_a_pooling_that_there_is_not(encoder, monkeypatch):
+    monkeypatch.setattr(module, "_load", must_not_load)
+    message = refused(encoder(pooling="max").transform, ["a"])
+    assert "'max'" in message and "'mean' and 'last'" in message
 
 
 # --- Texts and models that are wrong ------------------------------------------------------------------------
