@@ -35,7 +35,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = notebooks_folder()
 STEMS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 # Not part of the main job.
-RANKING = ["06_rank_with_tokens", "07_cold_start", "09_train_the_encoder", "11_more_ways_to_tokens"]
+RANKING = [
+    "06_rank_with_tokens",
+    "07_cold_start",
+    "09_train_the_encoder",
+    "11_more_ways_to_tokens",
+    "13_in_practice",
+]
 IN_ORDER = "10b_predict_the_next_item"  # needs times, which the packages do not have
 OWN_DATA = "08_report_on_your_data"
 EXPECTED = ["00_start_here", *COURSE, *RANKING, IN_ORDER, OWN_DATA, REPORT]
@@ -55,6 +61,7 @@ CHECKED = {
     "09_train_the_encoder": 29,
     "10b_predict_the_next_item": 22,
     "11_more_ways_to_tokens": 35,
+    "13_in_practice": 41,
     "report": 20,
 }
 
@@ -98,6 +105,16 @@ REDUCED = {
         "SEEDS": [0],
         "N_EPOCHS": 3,
         "N_CODES": 16,
+    },
+    "13_in_practice": {
+        "N_PACKAGES": 300,
+        "N_PROJECTS": 100,
+        "N_PEOPLE": 200,
+        "GIVEN": [0, 3],
+        "N_BLOCKS": 5,
+        "N_QUERIES": 60,
+        "N_ROUNDS": 200,
+        "N_LOGS": 5,
     },
     "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }
