@@ -108,17 +108,15 @@ def test_notebook_in_jupyterlab(page, stem):
 
 
 def move_the_controls(page, number, stem):
-    """Move each slider of a cell, or write into its field of text, and see that what stands below it changes."""
+    """Move each slider of a cell, or its menu or field of text, and see that what stands below it changes."""
     page.evaluate(SCROLL_TO, number)
     cell = page.locator(f".jp-Cell[data-windowed-list-index='{number}']")
     stage = cell.locator(".jp-OutputArea img, .jp-OutputArea .jp-RenderedHTMLCommon table").first
     stage.wait_for(timeout=20_000)
     page.screenshot(path=SHOTS / f"{stem}-{number}-before.png")
-    sliders, fields = (
-        cell.locator(".widget-slider .noUi-handle").all(),
-        cell.locator(".widget-text input").all(),
-    )
-    assert sliders or fields, f"{stem}: cell {number} has no controls"
+    kinds = (".widget-slider .noUi-handle", ".widget-text input", ".widget-dropdown select")
+    sliders, fields, menus = (cell.locator(kind).all() for kind in kinds)
+    assert sliders or fields or menus, f"{stem}: cell {number} has no controls"
     for handle in sliders:
         seen = what_is_shown(stage)
         low, now, high = (float(handle.get_attribute(f"aria-value{end}")) for end in ("min", "now", "max"))
@@ -130,6 +128,10 @@ def move_the_controls(page, number, stem):
         field.fill("A robot learns to love")
         field.press("Enter")
         wait_for_another(stage, seen, f"{stem}: a text in cell {number} changes nothing")
+    for menu in menus if not (sliders or fields) else []:
+        seen = what_is_shown(stage)
+        menu.select_option(index=0 if menu.evaluate("menu => menu.selectedIndex") else 1)
+        wait_for_another(stage, seen, f"{stem}: a menu in cell {number} changes nothing")
     page.screenshot(path=SHOTS / f"{stem}-{number}-after.png")
 
 
