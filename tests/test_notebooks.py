@@ -40,7 +40,9 @@ RANKING = [
     "07_cold_start",
     "09_train_the_encoder",
     "11_more_ways_to_tokens",
+    "12_more_recommenders",
     "13_in_practice",
+    "13b_open_questions",
 ]
 IN_ORDER = "10b_predict_the_next_item"  # needs times, which the packages do not have
 OWN_DATA = "08_report_on_your_data"
@@ -61,7 +63,9 @@ CHECKED = {
     "09_train_the_encoder": 29,
     "10b_predict_the_next_item": 22,
     "11_more_ways_to_tokens": 35,
+    "12_more_recommenders": 24,
     "13_in_practice": 41,
+    "13b_open_questions": 42,
     "report": 20,
 }
 
@@ -106,6 +110,7 @@ REDUCED = {
         "N_EPOCHS": 3,
         "N_CODES": 16,
     },
+    "12_more_recommenders": {"TOKEN_LENGTH": 20, "N_USERS": 60, "N_KNOWN": 200, "MOST_EPOCHS": 1},
     "13_in_practice": {
         "N_PACKAGES": 300,
         "N_PROJECTS": 100,
@@ -115,6 +120,18 @@ REDUCED = {
         "N_QUERIES": 60,
         "N_ROUNDS": 200,
         "N_LOGS": 5,
+    },
+    "13b_open_questions": {
+        "N_EPOCHS": 3,
+        "N_STREAM": 8,
+        "N_EACH": 10,
+        "N_EXPLAINED": 10,
+        "N_PACKAGES": 300,
+        "N_PROJECTS": 100,
+        "EPSILONS": [1, 10],
+        "N_TARGETS": 2,
+        "FAKES": [0, 10],
+        "N_FILMS": 400,
     },
     "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }

@@ -28,6 +28,7 @@ ACRONYMS = {
     "ALS": "alternating least squares",
     "BERT": "bidirectional encoder representations from transformers",
     "BPR": "Bayesian personalised ranking",
+    "CP": "canonical polyadic",
     "DCG": "discounted cumulative gain",
     "EASE": "embarrassingly shallow autoencoder",
     "ICA": "independent component analysis",
@@ -42,6 +43,7 @@ ACRONYMS = {
     "SVD": "singular value decomposition",
     "TF-IDF": "term frequency",
     "UMAP": "uniform manifold approximation and projection",
+    "WARP": "weighted approximate-rank pairwise",
 }
 KNOWN = {
     "CSV",
@@ -60,7 +62,7 @@ KNOWN = {
     "GPT",
     "T5",
 }
-OF_A_NAME = {"CEASE", "L3AE", "T1", "T3", "T9", "TIGER"}  # names of models and of things in the data
+OF_A_NAME = {"BM25", "CEASE", "L3AE", "T1", "T3", "T9", "TIGER"}  # names of models and of things in the data
 
 
 def cells(path):
@@ -81,7 +83,7 @@ def lesson(path):
 
 def plain(text):
     """The words that are read: no code, no addresses, no formulas."""
-    text = re.sub(r"```.*?```|^ {4,}\S.*$|<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"```.*?```|^ {4,}\S[^\n]*$|<!--.*?-->", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"`[^`]*`", "code", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"<[^>]+>|https?://\S+", "", text)
