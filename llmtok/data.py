@@ -68,6 +68,11 @@ DEBIAN_LICENCE = (
     "No endorsement by Debian implied."
 )
 
+MODELS_LICENCE = (
+    "Three small language models, trained on the texts and ratings of movielens-small and the texts of "
+    f"debian-packages, whose conditions they carry. {MOVIELENS_LICENCE} {DEBIAN_LICENCE}"
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -569,6 +574,20 @@ _FILES = {
         "interactions.csv": "a6a3e02ab475db85977cccc2adef3b8c836cf7527426a0fa8582d0408618b029",
         "items.csv": "138cdb3a69598ee589a3a4aebd2cde399dd23b18f32390feeeac2e26afa9a273",
     },
+    "small-models": {
+        "bert/config.json": "0432a0352e73ed44309af9a733f104760e5519138d6584bb8c387701e4f83144",
+        "bert/model.safetensors": "904a291a2d1e51e96f1b77f3321233695546c8f525e3d550ca74d6a24f7e879e",
+        "bert/tokenizer.json": "11ae8284cd4fd3dcbd88d7b8c093657142c39cccae5c02762d9deebcf964174d",
+        "bert/tokenizer_config.json": "6166a0a8ff624e16413640e318909be4938b4044981d6ac34bf43946695f6a9f",
+        "gpt/config.json": "9f3ba26996bcd6daf100561c71dcb05490323c387484248443b69d18fb48bda3",
+        "gpt/model.safetensors": "0cd7d3f63305c8dd4c38e8235e7c115ac94ce97bcbf2f355d191391ca3e1d391",
+        "gpt/tokenizer.json": "ac2696d8e3b773bb5ed53bcbedfa88b946b89dba1ea63cb0f2910d405d69446e",
+        "gpt/tokenizer_config.json": "6166a0a8ff624e16413640e318909be4938b4044981d6ac34bf43946695f6a9f",
+        "t5/config.json": "833fd8ac6b3c108d23509e28a26fe791247ff24d987ea41bf2975938fd7f77f5",
+        "t5/model.safetensors": "4c5f3eb04e53e5044e26bb22033d0c0b84c209797cba672fe1a8217aeb7a383a",
+        "t5/tokenizer.json": "87339747c332e98bc10c0be2bc9cd99dfbb5194fa3bbaaf1a302a708b6c3e005",
+        "t5/tokenizer_config.json": "6166a0a8ff624e16413640e318909be4938b4044981d6ac34bf43946695f6a9f",
+    },
 }
 _REPOSITORY = tuple(  # of this release; and, before it has its tag, of the branch
     f"https://github.com/llmtok/llmtok/raw/{version}/data/" for version in (f"v{__version__}", "main")
@@ -599,7 +618,8 @@ def dataset_folder(name: str, *, progress: bool = True) -> Path:
     Parameters
     ----------
     name : str
-        ``movielens-small`` or ``debian-packages``. Any other is taken for a folder of your own.
+        ``movielens-small`` or ``debian-packages``; or ``small-models``, the language models of notebook 10, each in a
+        folder that `TextEncoder` reads. Any other is taken for a folder of your own.
     progress : bool
         Show a bar while downloading.
 
@@ -614,7 +634,7 @@ def dataset_folder(name: str, *, progress: bool = True) -> Path:
     >>> sorted(path.name for path in dataset_folder("movielens-small").glob("*.csv"))
     ['items.csv', 'ratings.csv']
     """
-    if name not in _BUNDLED:
+    if name not in _FILES:
         return Path(name)
     own = os.environ.get("LLMTOK_DATA")
     folder = Path(own or Path(__file__).resolve().parent.parent / "data") / name
@@ -625,11 +645,13 @@ def dataset_folder(name: str, *, progress: bool = True) -> Path:
             f"{folder}: the data are not there; let LLMTOK_DATA name the folder 'data' of the repository, or unset it"
         )
     for file, checksum in _FILES[name].items():
-        kept = _download(f"{name}/{file}", checksum, progress=progress, sources=_REPOSITORY)
-    licence = kept.with_name("LICENCE.txt")
+        _download(f"{name}/{file}", checksum, progress=progress, sources=_REPOSITORY)
+    folder = cache_folder() / "data" / name
+    licence = folder / "LICENCE.txt"
     if not licence.exists():
-        licence.write_text(_BUNDLED[name][1]["licence"] + "\n", encoding="utf-8")
-    return kept.parent
+        said = _BUNDLED[name][1]["licence"] if name in _BUNDLED else MODELS_LICENCE
+        licence.write_text(said + "\n", encoding="utf-8")
+    return folder
 
 
 def cache_folder() -> Path:

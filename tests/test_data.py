@@ -69,12 +69,13 @@ def test_bundled_data_are_what_they_should_be(data):
 
 
 def test_checksums_in_the_readme_are_those_of_the_files():
-    told = dict(re.findall(r"([0-9a-f]{64})  (\S+)", (DATA / "README.md").read_text()))
-    files = {f"{p.parent.name}/{p.name}": p for p in DATA.glob("*-*/*")}
-    assert len(files) == 5
-    assert {path: digest for digest, path in told.items()} == {
-        name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()
+    told = {
+        path: digest
+        for digest, path in re.findall(r"([0-9a-f]{64})  (\S+)", (DATA / "README.md").read_text())
     }
+    files = {p.relative_to(DATA).as_posix(): p for p in DATA.glob("*-*/**/*") if p.is_file()}
+    assert len(files) == 5 + 3 * 4
+    assert told == {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
 
 
 def test_script_makes_the_same_bytes(tmp_path):
@@ -93,6 +94,7 @@ def test_missing_bundled_data_and_unknown_names(tmp_path, monkeypatch):
     for name in ("movielens-small", "debian-packages"):
         message = refused(load_dataset, name)
         assert str(tmp_path / name) in message and "LLMTOK_DATA" in message
+    assert "LLMTOK_DATA" in refused(dataset_folder, "small-models")
 
 
 def test_a_folder_is_a_data_set(small_folder):
@@ -1295,13 +1297,20 @@ def test_the_package_alone_fetches_the_data_of_the_course(server, monkeypatch):
     assert len(server.asked) == asked == 4  # each file at both addresses
     message = refused(load_dataset, "debian-packages", progress=False)
     assert "interactions.csv" in message and "LLMTOK_DATA" in message
+    for file in (DATA / "small-models").glob("*/*"):
+        server.files[f"/{file.relative_to(DATA).as_posix()}"] = file.read_bytes()
+    folder = dataset_folder("small-models", progress=False)
+    assert left_in(folder / "gpt") == left_in(DATA / "small-models" / "gpt")
+    assert "no commercial use" in (folder / "LICENCE.txt").read_text()
 
 
 def test_checksums_in_the_package_are_those_of_the_files():
     for name, files in module._FILES.items():
         for file, checksum in files.items():
             assert hashlib.sha256((DATA / name / file).read_bytes()).hexdigest() == checksum
-    assert module._FILES.keys() == module._BUNDLED.keys()
+    assert module._FILES.keys() == {*module._BUNDLED, "small-models"}
+    there = {p.relative_to(DATA / "small-models").as_posix() for p in (DATA / "small-models").glob("*/*")}
+    assert module._FILES["small-models"].keys() == there
 
 
 def test_without_network_the_course_still_has_its_data(server, monkeypatch):

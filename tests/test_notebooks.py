@@ -39,6 +39,7 @@ RANKING = [
     "06_rank_with_tokens",
     "07_cold_start",
     "09_train_the_encoder",
+    "10_bert_gpt_t5",
     "11_more_ways_to_tokens",
     "12_more_recommenders",
     "13_in_practice",
@@ -61,6 +62,7 @@ CHECKED = {
     "07_cold_start": 45,
     "08_report_on_your_data": 52,
     "09_train_the_encoder": 29,
+    "10_bert_gpt_t5": 28,
     "10b_predict_the_next_item": 22,
     "11_more_ways_to_tokens": 35,
     "12_more_recommenders": 24,
@@ -94,6 +96,7 @@ REDUCED = {
         "N_STEPS": {"films": 10, "packages": 10},
         "N_MASKED": 10,
     },
+    "10_bert_gpt_t5": {"N_USERS": 60, "N_KNOWN": 300, "SEEDS": [0], "N_WORDS": 500},
     "10b_predict_the_next_item": {
         "N_TESTED": 3,
         "GPT_PLAIN": {"epochs": 1, "rate": 0.001, "dropout": 0.4},

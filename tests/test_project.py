@@ -229,9 +229,9 @@ def test_what_the_readmes_promise():
     notebooks = [path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("[01]*.ipynb")]
     n_exercises = sum(text.count('"exercise"') for text in notebooks)
     assert f"{n_exercises} exercises" in english and f"{n_exercises} 道练习" in chinese
-    assert len(notebooks) == 15 and "fifteen notebooks" in english and "十五个笔记本" in chinese
+    assert len(notebooks) == 16 and "sixteen notebooks" in english and "十六个笔记本" in chinese
     minutes = [re.findall(r"notebooks/(\w+)\.ipynb\) \| (\d+) \|", text) for text in (english, chinese)]
-    assert minutes[0] == minutes[1] and len(minutes[0]) == 16
+    assert minutes[0] == minutes[1] and len(minutes[0]) == 17
     start = (ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8")
     for stem, number in minutes[0]:
         assert re.search(rf"\({stem}\.ipynb\) \| [^|]+ \| {number} \|", start), stem

@@ -60,6 +60,7 @@ KNOWN = {
     "ACM",
     "SNE",
     "GPT",
+    "GPT-2",
     "T5",
 }
 OF_A_NAME = {"BM25", "CEASE", "L3AE", "T1", "T3", "T9", "TIGER"}  # names of models and of things in the data
