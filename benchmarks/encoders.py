@@ -23,9 +23,7 @@ FROM_THE_HUB = {
     "t5-small": "google-t5/t5-small",
     "gte-modernbert-base": "Alibaba-NLP/gte-modernbert-base",
 }
-UNTRAINED = (
-    "all-MiniLM-L6-v2, untrained"  # made here: the form of the bundled model, its weights drawn at random
-)
+UNTRAINED = "all-MiniLM-L6-v2, untrained"  # made here: the bundled form, its weights drawn at random
 
 
 def run(given: dict) -> dict:

@@ -42,10 +42,7 @@ LENGTH = 64  # word pieces of a text at the most
 WIDTH, HEADS, LAYERS = 128, 4, 3
 PASSES = 3  # times that each text is read; so few that nothing is dropped out while training
 FILMS_IN_A_SENTENCE = 6
-ASKED, HIDDEN = (
-    0.3,
-    0.5,
-)  # the share of pieces that BERT is asked for, and of these the share that it does not see
+ASKED, HIDDEN = 0.3, 0.5  # the share of pieces that BERT is asked for; of these, what it does not see
 NOISE, SPAN = 0.15, 3  # the share of pieces that are cut out for T5; the mean length of a passage
 KINDS = ["bert", "gpt", "t5"]
 RATES = [1e-3]

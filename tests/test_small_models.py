@@ -12,7 +12,6 @@ from llmtok import TextEncoder
 from llmtok.data import dataset_folder
 from llmtok.evaluation import split
 
-pytest.importorskip("accelerate", reason="transformers trains with it")
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("bert", "gpt", "t5")
 
