@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test test-slow browser-test lab notebooks bench site dist audit lint lock setup clean
+.PHONY: run test test-slow browser-test lab notebooks bench site spark dist audit lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
@@ -27,6 +27,11 @@ bench: setup          ## accuracy, speed and memory, beside the rivals
 
 site: setup           ## the site, into build/site/html; makes the example reports that are not there yet
 	$(BIN)/python -m llmtok site
+
+spark: setup          ## notebook 14, and the tests of what it uses; needs Java 17
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[spark]'
+	$(BIN)/python -m llmtok notebooks 14_scale_out_with_spark
+	$(BIN)/python -m llmtok test --slow tests/test_spark.py
 
 dist: setup           ## wheel and sdist, into dist/, checked as a registry would
 	rm -rf dist

@@ -78,6 +78,10 @@ def report(
     ] = None,
     quick: _QuickOption = None,
     seed: _SeedOption = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What computes: memory, or spark, for data that do not fit; a shorter report."),
+    ] = None,
     course: Annotated[
         bool | None, typer.Option("--course/--no-course", help="Run notebooks 01 to 05 too.")
     ] = None,
@@ -101,12 +105,19 @@ def report(
     if parameter:
         given["parameters"] = dict(pairs("-p", parameter))
     options = merge(read_config(config) if config else {}, given)
-    place = options.pop("out", None)
+    place, engine = options.pop("out", None), options.pop("engine", None)
     arguments = arguments_of(options)
+    place = Path(place or default_out(arguments)).absolute()
+    if engine not in (None, "memory", "spark"):
+        raise InputError(f"--engine {engine}: there are memory and spark")
+    if engine == "spark":
+        _on_spark(place, arguments, dry_run)
+        return
+    if engine is None and (size := _size(arguments.get("ratings"))) > LARGE:
+        typer.echo(f"The ratings have {size / 1e9:.1f} GB; --engine spark would read them in parts")
     if dry_run:
         reports.preview(say=typer.echo, **arguments)
         return
-    place = Path(place or default_out(arguments)).absolute()
     try:
         status = reports.report(place, say=typer.echo, **arguments)
     except KeyboardInterrupt:
@@ -118,6 +129,42 @@ def report(
         return
     typer.echo(printable(f"llmtok: {status['state']}: {status['error']}; see {place}.failed"), err=True)
     raise typer.Exit(130 if status["state"] == "stopped" else 1)
+
+
+LARGE = 1_000_000_000  # bytes: pandas needs about six times as many
+
+
+def _size(path: str | None) -> int:
+    return Path(path).stat().st_size if path and Path(path).is_file() else 0
+
+
+def _on_spark(place: Path, arguments: dict, dry_run: bool) -> None:
+    """Hand the report over to Spark, as far as it can make one."""
+    from llmtok import spark
+    from llmtok.data import _BUNDLED, dataset_folder
+
+    known = {"ratings", "items", "columns", "text", "encoder", "n_tokens", "liked", "quick"}
+    arguments = dict(arguments)
+    if name := arguments.pop("dataset", None):
+        folder = dataset_folder(name)
+        log = _BUNDLED[name][0] if name in _BUNDLED else "ratings.csv"
+        arguments |= {"ratings": folder / log, "items": folder / "items.csv"}
+    if seed := arguments.pop("parameters", {}).get("RANDOM_STATE"):
+        arguments["seed"] = seed
+    if others := set(arguments) - known - {"seed"}:
+        raise InputError(f"--engine spark does not know {', '.join(sorted(others))}; leave it out")
+    if not {"ratings", "items"} <= set(arguments):
+        raise InputError("--engine spark needs two files, --ratings and --items")
+    if why := spark.missing():
+        raise InputError(why)
+    if dry_run:
+        typer.echo(
+            f"Spark would read {arguments['ratings']} and {arguments['items']}, and write into {place}"
+        )
+        return
+    for name, value in spark.report(place, say=typer.echo, **arguments).items():
+        typer.echo(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    typer.echo(f"Done. Read {place / 'report.html'}")
 
 
 def _verdict(folder: Path) -> list[str]:
@@ -183,6 +230,8 @@ def test(
     ] = False,
 ) -> None:
     """Run every test: the modules, then every cell of every notebook. Further arguments go to pytest."""
+    from llmtok import spark
+
     if browser:
         os.environ["LLMTOK_BROWSER"] = "1"
         _hand_over("-m", "pytest", "tests/browser", *context.args, folder=_clone())
@@ -190,6 +239,9 @@ def test(
         os.environ["LLMTOK_SLOW"] = "1"
         _hand_over("-m", "pytest", *(context.args or ["tests"]), folder=_clone())
     named = any((_clone() / argument.partition("::")[0]).exists() for argument in context.args)
+    if not named and (why := spark.missing()):
+        typer.echo(f"14_scale_out_with_spark is left out, for Spark cannot run here: {why}")
+        context.args.append("--ignore=notebooks/14_scale_out_with_spark.ipynb")
     # Two files at a time, each from top to bottom: more would need more memory than a laptop has. Threads are for one
     # process that has the machine to itself: two that share it wait for each other.
     what = [] if named else ["tests", "notebooks", "--numprocesses=2", "--dist=loadfile"]

@@ -170,12 +170,17 @@ class TextEncoder(TransformerMixin, BaseEstimator):
         folder, _ = checkpoint(self.model, self.revision)
         return _load(folder, self.device)
 
+    def keep(self):
+        """Load the model now, and keep it for every later `transform`; return self."""
+        self._kept = self.load()
+        return self
+
     def _encode(self, folder, texts, todo, vectors, counts, cache):
         import joblib
         import torch
         from tqdm.auto import tqdm
 
-        tokenizer, model = _load(folder, self.device)
+        tokenizer, model = getattr(self, "_kept", None) or _load(folder, self.device)
         positions = getattr(model.config, "max_position_embeddings", None)
         most = min(tokenizer.model_max_length, positions or 10**6)
         if not 3 <= self.max_length <= most:

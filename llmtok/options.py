@@ -12,7 +12,9 @@ from llmtok.layouts import shorten
 
 # The options that a config file may have too, by the kind of their values.
 KINDS = {
-    **dict.fromkeys(("dataset", "ratings", "items", "out", "encoding", "encoder", "reduction", "split"), str),
+    **dict.fromkeys(
+        ("dataset", "ratings", "items", "out", "encoding", "encoder", "engine", "reduction", "split"), str
+    ),
     **dict.fromkeys(("user_col", "item_col", "rating_col", "time_col", "action_col"), str),
     **dict.fromkeys(("title_col", "year_col", "genres_col"), str),
     **dict.fromkeys(("no_rating", "quick", "course"), bool),

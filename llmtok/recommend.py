@@ -786,22 +786,19 @@ def _audience(indptr, indices, n_items, n_components):
     )  # 1 in the mean square, over rated items
 
 
-class _Prior:
-    """What features say of a row's bias and factors, and how far rows stray from it; both are learned."""
+class _Regression:
+    """What features say of a row's bias and factors, learned from sums over the rows: see `_Prior`."""
 
-    def __init__(self, features, blocks, units, weights):
-        self.features, self.blocks = features, [slice(0, 1), *blocks.values()]
-        self.weighted = features * (weights / weights.mean())[:, None]
-        self.gram = self.weighted.T @ features  # the same in every round
-        self.W = np.zeros((features.shape[1], len(units)))
+    def __init__(self, gram, blocks, units):
+        self.gram, self.blocks = gram, [slice(0, 1), *blocks.values()]
+        self.W = np.zeros((len(gram), len(units)))
         self.precision = 1 / units  # how far from the prior mean one may be
         self.least = 1e-9 * units
         # How large W may be, by block, for bias and factors.
         self.block_precision = np.tile(1 / units[:2], (len(self.blocks), 1))
 
-    def learn(self, mean, cov):
-        """Fit a ridge regression a column to what is believed of the rows now."""
-        target = self.weighted.T @ mean
+    def regress(self, target):
+        """Fit a ridge regression a column."""
         size = np.repeat(self.block_precision, [b.stop - b.start for b in self.blocks], axis=0)
         spread = np.empty_like(self.W)
         for c in range(self.W.shape[1]):
@@ -811,8 +808,25 @@ class _Prior:
         second = self.W**2 + spread
         for b, block in enumerate(self.blocks):
             self.block_precision[b] = 1 / second[block, 0].mean(), 1 / second[block, 1:].mean()
+
+    def stray(self, left):
+        """Take the mean squares that are left for the variance around the prior mean."""
+        self.precision = 1 / np.maximum(left, self.least)
+
+
+class _Prior(_Regression):
+    """What features say of a row's bias and factors, and how far rows stray from it; both are learned."""
+
+    def __init__(self, features, blocks, units, weights):
+        self.features = features
+        self.weighted = features * (weights / weights.mean())[:, None]
+        super().__init__(self.weighted.T @ features, blocks, units)  # the gram is the same in every round
+
+    def learn(self, mean, cov):
+        """Fit a ridge regression a column to what is believed of the rows now."""
+        self.regress(self.weighted.T @ mean)
         left = (mean - self.features @ self.W) ** 2 + np.diagonal(cov, axis1=1, axis2=2)
-        self.precision = 1 / np.maximum(left.mean(axis=0), self.least)
+        self.stray(left.mean(axis=0))
 
 
 class _Side:

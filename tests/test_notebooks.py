@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
+from llmtok import spark
 from llmtok.notebooks import (
     COURSE,
     FOLDED,
@@ -47,7 +48,8 @@ RANKING = [
 ]
 IN_ORDER = "10b_predict_the_next_item"  # needs times, which the packages do not have
 OWN_DATA = "08_report_on_your_data"
-EXPECTED = ["00_start_here", *COURSE, *RANKING, IN_ORDER, OWN_DATA, REPORT]
+ON_SPARK = "14_scale_out_with_spark"  # needs Java and pyspark
+EXPECTED = ["00_start_here", *COURSE, *RANKING, IN_ORDER, ON_SPARK, OWN_DATA, REPORT]
 
 # How many cells of each notebook nbval compares: those that are not exempt and show more than a picture. If it
 # changes, that is a decision, so it is changed here, by hand; the failing test says what it should be.
@@ -68,6 +70,7 @@ CHECKED = {
     "12_more_recommenders": 24,
     "13_in_practice": 41,
     "13b_open_questions": 42,
+    "14_scale_out_with_spark": 28,
     "report": 20,
 }
 
@@ -135,6 +138,16 @@ REDUCED = {
         "N_TARGETS": 2,
         "FAKES": [0, 10],
         "N_FILMS": 400,
+    },
+    "14_scale_out_with_spark": {
+        "EXECUTORS": 0,
+        "PARTS": 2,
+        "MOST": 300,
+        "N_TEXTS": 20,
+        "TOKEN_LENGTH": 20,
+        "N_FACTORS": 3,
+        "N_ROUNDS": 1,
+        "N_LISTS": 5,
     },
     "report": {"N_TOKENS": 20, "N_PEOPLE": 1},
 }
@@ -484,6 +497,8 @@ def test_runs_on_a_small_data_set(
     stem, small_folder, small_packages, tmp_path, tmp_path_factory, monkeypatch
 ):
     """Its checks are right on other data too: they accept the solutions, and say what is wrong with wrong answers."""
+    if stem == ON_SPARK and (why := spark.missing()):
+        pytest.skip(f"Spark cannot run here: {why}")
     monkeypatch.chdir(tmp_path)
     notebook = FOLDER / f"{stem}.ipynb"
     assert set(REDUCED[stem]) | {"DATASET"} <= set(declared_parameters(notebook))

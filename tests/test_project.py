@@ -171,7 +171,7 @@ MODULES = sorted(path.stem for path in (ROOT / "llmtok").glob("*.py") if not pat
 def test_examples_in_docstrings(module):
     failed, tried = doctest.testmod(importlib.import_module(f"llmtok.{module}"))
     assert failed == 0
-    assert tried or module in ("answers", "cli", "notebooks", "options", "plots", "verdict")
+    assert tried or module in ("answers", "cli", "notebooks", "options", "plots", "spark", "verdict")
 
 
 def test_public_names():
