@@ -6,7 +6,8 @@ BIN := .venv/bin
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
-test: setup           ## every test
+test: setup           ## every test; those of Spark where there is Java, for which pyspark is installed
+	@if java -version >/dev/null 2>&1; then $(MAKE) --no-print-directory .venv/spark; fi
 	$(BIN)/python -m llmtok test
 
 test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
@@ -28,8 +29,7 @@ bench: setup          ## accuracy, speed and memory, beside the rivals
 site: setup           ## the site, into build/site/html; makes the example reports that are not there yet
 	$(BIN)/python -m llmtok site
 
-spark: setup          ## notebook 14, and the tests of what it uses; needs Java 17
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[spark]'
+spark: .venv/spark    ## notebook 14, and the tests of what it uses, with executors that are killed; needs Java 17
 	$(BIN)/python -m llmtok notebooks 14_scale_out_with_spark
 	$(BIN)/python -m llmtok test --slow tests/test_spark.py
 
@@ -54,6 +54,11 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+# Not in the lock: 430 MB that few need.
+.venv/spark: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock -e '.[spark]'
 	touch $@
 
 lock: setup           ## after a change of dependencies in pyproject.toml

@@ -10,11 +10,14 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from llmtok import TextEncoder, TokenSVD, load_dataset, make_tokens
 from llmtok import spark as scale
@@ -118,13 +121,36 @@ def grow(work):
             start = time.perf_counter()
             parts = max(4, 2 * int(times**0.5))
             folder = f"{work}/model-{times}"
-            scale.fit(*read, folder, n_epochs=ROUNDS, n_audience=0, parts=parts)
+            with watched() as largest:
+                scale.fit(*read, folder, n_epochs=ROUNDS, n_audience=0, parts=parts)
             made = {"times": times, "executors": executors, "rounds": ROUNDS, "parts": parts}
             made["seconds"] = round(time.perf_counter() - start)
+            made["MB of a Python process"] = round(max(largest) / 1e6)
             made["load"] = round(os.getloadavg()[0], 1)  # of the machine: above the cores, times say little
             sent = {side: spark.read.parquet(f"{folder}/parts/{side}-needs").count() for side in SIDES}
             spark.stop()
             yield made | {"rows sent to " + side: n for side, n in sent.items()} | told(events)
+
+
+@contextmanager
+def watched():
+    """Look twice a second how large the Python processes of the executors are; the list has the largest, in bytes."""
+    sizes, done = [0], threading.Event()
+
+    def look():
+        while not done.wait(0.5):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it has just ended
+                    if "llmtok.spark" in process.cmdline():
+                        sizes[0] = max(sizes[0], process.memory_info().rss)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        done.set()
+        thread.join()
 
 
 def told(events):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -140,19 +141,23 @@ def _size(path: str | None) -> int:
 
 def _on_spark(place: Path, arguments: dict, dry_run: bool) -> None:
     """Hand the report over to Spark, as far as it can make one."""
-    from llmtok import spark
-    from llmtok.data import _BUNDLED, dataset_folder
+    from llmtok import spark, spark_report
+    from llmtok.data import dataset_folder
 
-    known = {"ratings", "items", "columns", "text", "encoder", "n_tokens", "liked", "quick"}
-    arguments = dict(arguments)
+    arguments, parameters = dict(arguments), dict(arguments.get("parameters", {}))
     if name := arguments.pop("dataset", None):
         folder = dataset_folder(name)
-        log = _BUNDLED[name][0] if name in _BUNDLED else "ratings.csv"
-        arguments |= {"ratings": folder / log, "items": folder / "items.csv"}
-    if seed := arguments.pop("parameters", {}).get("RANDOM_STATE"):
-        arguments["seed"] = seed
-    if others := set(arguments) - known - {"seed"}:
-        raise InputError(f"--engine spark does not know {', '.join(sorted(others))}; leave it out")
+        arguments |= {"ratings": folder / "ratings.csv", "items": folder / "items.csv"}
+    if "RANDOM_STATE" in parameters:
+        arguments["seed"] = parameters.pop("RANDOM_STATE")
+    if not parameters:
+        arguments.pop("parameters", None)
+    unknown = set(arguments) - set(inspect.signature(spark_report.report).parameters)
+    unknown |= {
+        f"a missing {ours}" for ours, theirs in arguments.get("columns", {}).items() if theirs is None
+    }
+    if unknown:
+        raise InputError(f"--engine spark does not know {', '.join(sorted(unknown))}; leave it out")
     if not {"ratings", "items"} <= set(arguments):
         raise InputError("--engine spark needs two files, --ratings and --items")
     if why := spark.missing():
@@ -162,8 +167,8 @@ def _on_spark(place: Path, arguments: dict, dry_run: bool) -> None:
             f"Spark would read {arguments['ratings']} and {arguments['items']}, and write into {place}"
         )
         return
-    for name, value in spark.report(place, say=typer.echo, **arguments).items():
-        typer.echo(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    for line in spark_report.report(place, say=typer.echo, **arguments)["answer"]:
+        typer.echo(printable(line))
     typer.echo(f"Done. Read {place / 'report.html'}")
 
 

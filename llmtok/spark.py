@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from llmtok.data import FILM_TEXT, InputError
+from llmtok.data import InputError
 from llmtok.encode import DEFAULT_MODEL, TextEncoder
 from llmtok.recommend import (
     HISTORY_PRIOR,
@@ -47,8 +48,13 @@ def missing() -> str | None:
     if find_spec("pyspark") is None:
         return "pyspark is not installed: pip install 'llmtok[spark]'"
     home = os.environ.get("JAVA_HOME")
-    if shutil.which(str(Path(home, "bin", "java")) if home else "java") is None:
+    java = shutil.which(str(Path(home, "bin", "java")) if home else "java")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
+    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    if version is None:
         return "there is no Java: install a JDK or JRE, version 17 (OpenJDK is free), or set JAVA_HOME"
+    if int(version[1]) < 17:
+        return f"Java {version[1]} is too old: install version 17 (OpenJDK is free), or set JAVA_HOME to it"
     return None
 
 
@@ -728,111 +734,6 @@ def als(train, *, rank: int = 10, penalty: float = 0.1, rounds: int = 10, random
     columns = {"userCol": "user_id", "itemCol": "item_id", "ratingCol": "rating", "coldStartStrategy": "drop"}
     columns["checkpointInterval"] = 2
     return ALS(rank=rank, regParam=penalty, maxIter=rounds, seed=random_state, **columns).fit(train)
-
-
-# --- The report ---------------------------------------------------------------------------------------------
-
-
-def report(
-    out, *, ratings, items, columns=None, text=None, encoder=DEFAULT_MODEL, n_tokens=50, liked=4.0, quick=False,
-    seed=0, say=print,
-) -> dict:  # fmt: skip
-    """Run the whole pipeline on files that need not fit into memory: what ``llmtok report --engine spark`` does.
-
-    A fifth of the ratings, chosen by a hash of their ids, is tested. Of what `llmtok.report` measures, the errors and
-    the lists of 1,000 users are here; its rivals, its pictures and its verdict are not.
-
-    Parameters
-    ----------
-    out : path
-        A folder that is not there yet. Of the result: ``metrics.json``, ``report.html``, and as Parquet the
-        embeddings, the tokens and the model.
-    ratings, items : path
-        Parquet, or CSV with a first line of names: user_id, item_id, rating; and item_id with what `text` names.
-    columns : dict of str to str, optional
-        What these columns are called in the files: ``{"rating": "stars"}``.
-    text : str, optional
-        Template of an item's text; by default title, year and genres.
-    quick : bool
-        Two rounds and no audience: a quick look.
-    encoder, n_tokens, liked, seed, say
-        As for `llmtok.report`.
-    """
-    from pyspark.sql import SparkSession
-    from pyspark.sql import functions as F
-
-    out, names = Path(out).absolute(), {"user_id", "item_id", "rating"}
-    if out.exists():
-        raise InputError(f"{out}: is there already; name another folder, or remove it")
-    spark = SparkSession.getActiveSession() or session()
-
-    def read(path, needed):
-        path = str(path)
-        csv = path.endswith((".csv", ".csv.gz"))
-        frame = (
-            spark.read.csv(path, header=True, inferSchema=True, escape='"')
-            if csv
-            else spark.read.parquet(path)
-        )
-        frame = frame.withColumnsRenamed({theirs: ours for ours, theirs in (columns or {}).items()})
-        if absent := needed - set(frame.columns):
-            raise InputError(
-                f"{path}: no column {', '.join(sorted(absent))} among {', '.join(frame.columns)}"
-            )
-        return frame
-
-    text = text or FILM_TEXT
-    parts = re.split(r"\{(\w+)\}", text)
-    catalogue = read(items, {"item_id", *parts[1::2]}).dropDuplicates(["item_id"])
-    words = [
-        F.coalesce(F.col(p).cast("string"), F.lit("")) if n % 2 else F.lit(p) for n, p in enumerate(parts)
-    ]
-    log = read(ratings, names).select(*sorted(names)).dropna().dropDuplicates(["user_id", "item_id"])
-    tested = F.pmod(F.hash("user_id", "item_id", F.lit(seed)), F.lit(5)) == 0
-    train, test = log.where(~tested), log.where(tested)
-
-    say("[1/4] encode")
-    encode(catalogue.select("item_id", F.concat(*words).alias("text")), encoder).write.parquet(
-        f"{out}/embeddings"
-    )
-    embeddings = spark.read.parquet(f"{out}/embeddings")
-    say("[2/4] tokens")
-    known = embeddings.join(train.select("item_id").distinct(), "item_id")
-    tokens(fit_tokens(known, n_tokens), embeddings).write.parquet(f"{out}/tokens")
-    say("[3/4] fit")
-    options = {"n_epochs": 2, "n_audience": 0} if quick else {}
-    place = fit(train, spark.read.parquet(f"{out}/tokens"), f"{out}/model", random_state=seed, **options)
-    say("[4/4] evaluate")
-    mean = train.agg(F.avg("rating")).first()[0]
-    people = (
-        test.where(F.col("rating") >= liked)
-        .select("user_id")
-        .distinct()
-        .orderBy(F.hash("user_id"), "user_id")
-    )
-    people = people.limit(1000)
-    lists = top(place, train.join(people, "user_id").select("user_id", "item_id"))
-    measured = {
-        "ratings": log.count(),
-        "items": catalogue.count(),
-        "RMSE, global mean": rmse(test.withColumn("prediction", F.lit(mean))),
-        "RMSE, tokens": rmse(predict(place, test)),
-        **ranking(lists, test.join(people, "user_id"), liked=liked),
-    }
-    settings = {
-        "ratings": str(ratings),
-        "items": str(items),
-        "text": text,
-        "n_tokens": n_tokens,
-        "quick": quick,
-    }
-    (out / "metrics.json").write_text(
-        json.dumps({"engine": "spark", "settings": settings, **measured}, indent=1)
-    )
-    table = pd.Series(measured, name="").to_frame().to_html(float_format="%.4f")
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Report</title><h1>Report</h1>{table}</html>'
-    (out / "report.html").write_text(page, encoding="utf-8")
-    return measured
 
 
 if __name__ == "__main__":

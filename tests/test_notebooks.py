@@ -64,13 +64,13 @@ CHECKED = {
     "07_cold_start": 45,
     "08_report_on_your_data": 52,
     "09_train_the_encoder": 29,
-    "10_bert_gpt_t5": 28,
+    "10_bert_gpt_t5": 29,
     "10b_predict_the_next_item": 22,
     "11_more_ways_to_tokens": 35,
     "12_more_recommenders": 24,
     "13_in_practice": 41,
     "13b_open_questions": 42,
-    "14_scale_out_with_spark": 28,
+    "14_scale_out_with_spark": 34,
     "report": 20,
 }
 

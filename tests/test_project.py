@@ -171,7 +171,16 @@ MODULES = sorted(path.stem for path in (ROOT / "llmtok").glob("*.py") if not pat
 def test_examples_in_docstrings(module):
     failed, tried = doctest.testmod(importlib.import_module(f"llmtok.{module}"))
     assert failed == 0
-    assert tried or module in ("answers", "cli", "notebooks", "options", "plots", "spark", "verdict")
+    assert tried or module in (
+        "answers",
+        "cli",
+        "notebooks",
+        "options",
+        "plots",
+        "spark",
+        "spark_report",
+        "verdict",
+    )
 
 
 def test_public_names():
@@ -229,9 +238,9 @@ def test_what_the_readmes_promise():
     notebooks = [path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("[01]*.ipynb")]
     n_exercises = sum(text.count('"exercise"') for text in notebooks)
     assert f"{n_exercises} exercises" in english and f"{n_exercises} 道练习" in chinese
-    assert len(notebooks) == 16 and "sixteen notebooks" in english and "十六个笔记本" in chinese
+    assert len(notebooks) == 17 and "seventeen notebooks" in english and "十七个笔记本" in chinese
     minutes = [re.findall(r"notebooks/(\w+)\.ipynb\) \| (\d+) \|", text) for text in (english, chinese)]
-    assert minutes[0] == minutes[1] and len(minutes[0]) == 17
+    assert minutes[0] == minutes[1] and len(minutes[0]) == 18
     start = (ROOT / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8")
     for stem, number in minutes[0]:
         assert re.search(rf"\({stem}\.ipynb\) \| [^|]+ \| {number} \|", start), stem

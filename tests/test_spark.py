@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from llmtok import TextEncoder, TokenSVD, make_tokens
+from llmtok import TextEncoder, TokenSVD, make_tokens, spark_report
 from llmtok import spark as scale
 from llmtok.cli import app
 from llmtok.data import InputError
@@ -97,6 +98,17 @@ def test_what_is_missing_is_said_in_one_line(monkeypatch):
     with pytest.raises(InputError, match="Java: install a JDK or JRE, version 17") as error:
         scale.session()
     assert "\n" not in str(error.value)
+    monkeypatch.setattr(scale.shutil, "which", lambda name: "java")
+    for line, said in (
+        ('java version "1.8.0_392"', "Java 8 is too old"),
+        ('openjdk version "11.0.2"', "Java 11 is too old"),
+        ('openjdk version "17.0.15" 2025-04-15', None),
+        ('openjdk version "25" 2025-09-16', None),
+        ("The operation couldn't be completed. Unable to locate a Java Runtime.", "there is no Java"),
+    ):
+        told = subprocess.CompletedProcess([], 0, stderr=line)
+        monkeypatch.setattr(scale.subprocess, "run", lambda *a, told=told, **k: told)
+        assert (scale.missing() or "").startswith(said or "") and bool(scale.missing()) == bool(said)
     monkeypatch.setattr(scale, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pyspark is not installed: pip install"):
         scale.session()
@@ -209,25 +221,29 @@ def test_the_baseline_learns(spark):
 
 
 def test_the_command_hands_over_to_spark(small_folder, tmp_path, monkeypatch, capsys):
+    def report(out, *, say, **given):
+        asked.append((out, given))
+        return {"answer": ["Text tokens help."]}
+
     asked = []
     monkeypatch.setattr(scale, "missing", lambda: None)
-    monkeypatch.setattr(scale, "report", lambda out, **given: asked.append((out, given)) or {"RMSE": 0.91234})
+    monkeypatch.setattr(spark_report, "report", functools.wraps(spark_report.report)(report))
     files = ["--ratings", str(small_folder / "ratings.csv"), "--items", str(small_folder / "items.csv")]
     command = ["report", *files, "--out", str(tmp_path / "out"), "--quick", "--seed", "3"]
-    app([*command, "--engine", "spark"], standalone_mode=False)
+    app([*command, "--engine", "spark", "--text", "title,genres"], standalone_mode=False)
     [(out, given)] = asked
-    assert (
-        out == tmp_path / "out"
-        and given["quick"]
-        and given["seed"] == 3
-        and "RMSE: 0.9123" in capsys.readouterr().out
-    )
+    assert out == tmp_path / "out" and given["quick"] and given["seed"] == 3
+    assert given["text"] == ["title", "genres"] and "Text tokens help." in capsys.readouterr().out
     for more, said in (
         (["--split", "temporal"], "does not know split"),
+        (["-p", "K=3"], "does not know parameters"),
+        (["--no-rating"], "does not know a missing rating"),
         (["--engine", "dask"], "memory and spark"),
     ):
         with pytest.raises(InputError, match=said):
             app([*command, "--engine", "spark", *more], standalone_mode=False)
+    app([*command, "--engine", "spark", "--dry-run"], standalone_mode=False)
+    assert "Spark would read" in capsys.readouterr().out and len(asked) == 1
     monkeypatch.setattr(scale, "missing", lambda: "there is no Java")
     with pytest.raises(InputError, match="no Java"):
         app([*command, "--engine", "spark"], standalone_mode=False)
@@ -239,22 +255,104 @@ def test_the_command_hands_over_to_spark(small_folder, tmp_path, monkeypatch, ca
 
 @needs_spark
 def test_a_report(spark, tmp_path):
-    ratings, tokens = made_up()
-    items = pd.DataFrame({"item_id": tokens.index, "title": [f"Film, {n % 7}" for n in range(len(tokens))]})
-    ratings.rename(columns={"rating": "stars"}).to_csv(tmp_path / "ratings.csv", index=False)
+    """The text is the digit that people like or do not: with it the error is smaller, and the report says so."""
+    ratings, _ = made_up(200, 60, 3000)
+    ratings["rating"] = (
+        3.0 + (ratings["item_id"] % 2) + np.random.default_rng(0).normal(size=len(ratings)) / 5
+    )
+    rare = ratings["item_id"] > 120  # most items have few ratings: there the text tells something
+    ratings = ratings[~rare | (ratings["user_id"] % 12 == ratings["item_id"] % 12)]
+    items = pd.DataFrame({"item_id": sorted(ratings["item_id"].unique())})
+    items["name"] = ["shark" if item % 2 else "wedding" for item in items["item_id"]]
+    twice = pd.concat([ratings, ratings[:20]]).rename(columns={"rating": "stars"})
+    twice.to_csv(tmp_path / "ratings.csv", index=False)
     items.to_parquet(tmp_path / "items.parquet", index=False)
     files = {"ratings": tmp_path / "ratings.csv", "items": tmp_path / "items.parquet"}
-    given = {**files, "columns": {"rating": "stars"}, "text": "{title}!", "n_tokens": 3, "quick": True}
-    found = scale.report(tmp_path / "out", **given, say=lambda line: None)
-    assert found["ratings"] == len(ratings) and found["items"] == len(items)
-    assert 0 < found["RMSE, tokens"] < found["RMSE, global mean"] and 0 <= found["NDCG@10"] <= 1
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["RMSE, tokens"] == found["RMSE, tokens"]
-    assert len(pd.read_parquet(tmp_path / "out/tokens")) == len(items)
+    given = {**files, "columns": {"rating": "stars"}, "text": "{name}!", "n_tokens": 3, "quick": True}
+    out, steps = tmp_path / "out", []
+    found = spark_report.report(out, **given, say=steps.append)
+    assert [step[:5] for step in steps] == [f"[{n}/5]" for n in range(1, 6)]
+    measured, groups = found["measured"], pd.DataFrame(found["groups"]).set_index("ratings of the item")
+    assert measured["ratings"] == len(ratings) and measured["items"] == len(items)
+    assert measured["error, with tokens"] < measured["error, without text"] < measured["error, global mean"]
+    assert groups.loc["all", "tested"] == groups["tested"].drop("all").sum()
+    assert groups.loc["1 to 4", "text"] == "helps" and "1 to 4" in found["answer"][0]
+    assert json.loads((out / "metrics.json").read_text()) == found
+    page = (out / "report.html").read_text()
+    assert found["answer"][0] in page and "99 % interval" in page
+    assert {path.name for path in out.iterdir()} == {
+        "embeddings",
+        "metrics.json",
+        "model",
+        "report.html",
+        "tokens",
+    }
+    assert len(pd.read_parquet(out / "tokens")) == len(items)
     with pytest.raises(InputError, match="is there already"):
-        scale.report(tmp_path / "out", **given)
-    given["columns"] = {}
-    with pytest.raises(InputError, match="no column rating among"):
-        scale.report(tmp_path / "other", **given)
+        spark_report.report(out, **given)
+
+
+@needs_spark
+def test_gains_and_their_intervals_are_those_by_hand(spark):
+    rng = np.random.default_rng(0)
+    test = pd.DataFrame({"user_id": rng.integers(60, size=600), "item_id": rng.integers(40, size=600)})
+    test = test.drop_duplicates(ignore_index=True).assign(rating=3.0)
+    test["own"], test["other"] = 3 + rng.normal(size=(2, len(test)))
+    test.loc[test["item_id"] < 5, "own"] = 3.0  # text is right about those that nobody has rated
+    counts = {item: 0 if item < 5 else 1 if item < 6 else 30 for item in range(40)}
+    train = pd.DataFrame({"item_id": np.repeat(list(counts), list(counts.values()))}).assign(user_id=0)
+    frames = [
+        to_spark(spark, test[["user_id", "item_id", "rating", name]].rename(columns={name: "prediction"}))
+        for name in ("own", "other")
+    ]
+    found = spark_report._compare(*frames, to_spark(spark, train))
+    assert found["text"].to_dict() == {
+        "0": "too few",  # five items
+        "1 to 4": "too few",
+        "20 to 99": "not shown",
+        "all": "not shown",  # five items of forty are better: who drew other forty might have none
+    }
+    for name, rows in (("all", test), ("20 to 99", test[test["item_id"] >= 6])):
+        gains = (rows["other"] - 3) ** 2 - (rows["own"] - 3) ** 2
+        wide = 0
+        for key in ("user_id", "item_id"):
+            strays = (gains - gains.mean()).groupby(rows[key]).sum()
+            spread = np.sqrt((strays**2).sum() * len(strays) / (len(strays) - 1)) / len(rows)
+            wide = max(wide, 2.58 * spread)
+        errors = [np.sqrt(((rows[column] - 3) ** 2).mean()) for column in ("other", "own")]
+        expected = [
+            len(rows),
+            *errors,
+            errors[0] - errors[1],
+            *(gains.mean() + np.r_[-wide, wide]) / sum(errors),
+        ]
+        np.testing.assert_allclose(found.loc[name].drop("text").astype(float), expected)
+
+
+@needs_spark
+def test_what_a_report_cannot_read_is_said_in_one_line(spark, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Jaws\n")
+    (tmp_path / "ratings.csv").write_text("user_id,item_id,rating\n1,1,good\n")
+    (tmp_path / "broken.parquet").write_text("no")
+    (tmp_path / "ratings.xlsx").write_text("no")
+    good = {"ratings": tmp_path / "ratings.csv", "items": tmp_path / "items.csv", "text": "{title}"}
+    for wrong, said in (
+        ({"ratings": tmp_path / "none.csv"}, "none.csv: no such file"),
+        ({"ratings": tmp_path / "ratings.xlsx"}, "Spark reads .parquet, .csv"),
+        ({"items": tmp_path / "broken.parquet"}, "broken.parquet: Spark cannot read it: Encountered error"),
+        (
+            {"text": None},
+            "no column year, genres among item_id, title; name the columns of an item's text by --text",
+        ),
+        (
+            {"columns": {"rating": "stars"}, "ratings": tmp_path / "items.csv"},
+            "no column user_id, rating among",
+        ),
+        ({}, "too few rows"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)) as error:
+            spark_report.report(tmp_path / "out", **good | wrong, say=lambda line: None)
+        assert "\n" not in str(error.value) and not list(tmp_path.glob("out*"))
 
 
 def test_the_notebook_quotes_what_was_measured():

@@ -1,13 +1,15 @@
 # %% each has 8 bytes
-check_bytes(lambda n: 1 + n + (1 + n) * (2 + n) // 2 + 1)
+check_bytes(lambda n: 2 * (1 + n) + 1)
+# %% the whole triangle, as it is sent now
+check_bytes(lambda n: row_bytes(1 + n))
 # %% the bias is one more number
-check_bytes(lambda n: 8 * (n + n * (n + 1) // 2 + 1))
-# %% the triangle is enough
-check_bytes(lambda n: 8 * (1 + n + (1 + n) ** 2 + 1))
+check_bytes(lambda n: 8 * (2 * n + 1))
+# %% trust is one more number
+check_bytes(lambda n: 8 * 2 * (1 + n))
 # %% with no factor at all it should be 24
 check_bytes(lambda n: 80)
 # %% wrong for 20
-check_bytes(lambda n: 8 * (11 + 66 + 1))
+check_bytes(lambda n: 8 * 23)
 # %% gives nothing back
 check_bytes(lambda n: None)
 # %% forgets the sizes of the parts
