@@ -78,12 +78,19 @@ def session(executors: int = 2, *, memory: int = 1024, name: str = "llmtok", **c
     Raises
     ------
     InputError
-        pyspark or Java is missing.
+        pyspark or Java is missing, or another session runs in this process.
     """
     if why := missing():
         raise InputError(why)
     from pyspark.sql import SparkSession
 
+    master = f"local-cluster[{executors},1,{memory}]" if executors else "local[2]"
+    if active := SparkSession.getActiveSession():  # Spark would give us that one, whatever we ask for
+        if active.sparkContext.master == master:
+            return active
+        raise InputError(
+            f"a session with {active.sparkContext.master} runs already: stop it first, by its stop()"
+        )
     folder = Path(tempfile.mkdtemp(prefix="llmtok-spark-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["SPARK_WORKER_DIR"] = str(folder / "executors")  # else it writes beside pyspark's own files
@@ -104,7 +111,6 @@ def session(executors: int = 2, *, memory: int = 1024, name: str = "llmtok", **c
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     } | {key.replace("__", "."): str(value) for key, value in config.items()}
-    master = f"local-cluster[{executors},1,{memory}]" if executors else "local[2]"
     builder = SparkSession.builder.master(master).appName(name)
     if executors:
         builder = builder.config("spark.executor.memory", f"{memory}m")

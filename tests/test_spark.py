@@ -115,6 +115,14 @@ def test_what_is_missing_is_said_in_one_line(monkeypatch):
 
 
 @needs_spark
+def test_a_session_is_what_was_asked_for(spark):
+    """Spark itself would hand out the session that there is."""
+    assert scale.session(0) is spark
+    with pytest.raises(InputError, match=r"a session with local\[2\] runs already: stop it first"):
+        scale.session(2)
+
+
+@needs_spark
 def test_the_model_is_that_of_one_machine(spark, both):
     one, _, folder = both
     about, users, items = scale.load(spark, folder)
@@ -374,15 +382,6 @@ def test_the_notebook_quotes_what_was_measured():
 # --- Real executors -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cluster(request):
-    if not SLOW or WHY:
-        pytest.skip("no executors here")
-    made = scale.session(2, memory=1024, spark__sql__shuffle__partitions=2)
-    yield made
-    made.stop()
-
-
 def executors():
     """The executors that this process has started."""
     found = []
@@ -391,6 +390,20 @@ def executors():
             if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
                 found.append(process)
     return found
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if not SLOW or WHY:
+        pytest.skip("no executors here")
+    from pyspark.sql import SparkSession
+
+    if active := SparkSession.getActiveSession():  # that of the tests above, which has no executors
+        active.stop()
+    made = scale.session(2, memory=1024, spark__sql__shuffle__partitions=2)
+    assert made.range(2).count() == 2 and len(executors()) == 2
+    yield made
+    made.stop()
 
 
 def killing(work, when):
