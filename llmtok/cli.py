@@ -148,8 +148,15 @@ def _on_spark(place: Path, arguments: dict, dry_run: bool) -> None:
     if name := arguments.pop("dataset", None):
         folder = dataset_folder(name)
         arguments |= {"ratings": folder / "ratings.csv", "items": folder / "items.csv"}
+        if not all(arguments[what].exists() for what in ("ratings", "items")):
+            raise InputError(
+                f"--engine spark does not read the data set {name}: name its files, --ratings and --items"
+            )
     if "RANDOM_STATE" in parameters:
         arguments["seed"] = parameters.pop("RANDOM_STATE")
+        if not str(arguments["seed"]).isdigit():
+            raise InputError(f"RANDOM_STATE={arguments['seed']}: it is a whole number, 0 or more")
+        arguments["seed"] = int(arguments["seed"])
     if not parameters:
         arguments.pop("parameters", None)
     unknown = set(arguments) - set(inspect.signature(spark_report.report).parameters)

@@ -1,8 +1,9 @@
 """The same pipeline on Apache Spark, for what one machine cannot hold: Parquet in, Parquet out.
 
 What Spark does is to bring together what belongs together; what is computed there are the functions of `encode.py`
-and `recommend.py`. Nothing that grows with the data comes to the driver: what does is as large as the square of an
-item's features. It needs the extra ``llmtok[spark]`` and Java 17.
+and `recommend.py`. What comes to the driver does not grow with the data: it is as large as the square of an item's
+features, and the ids of the few users and items with very many ratings. It needs the extra ``llmtok[spark]`` and
+Java 17.
 """
 
 from __future__ import annotations
@@ -37,9 +38,8 @@ from llmtok.recommend import (
 
 ROWS = "block int, id {}, features array<double>, weight double, mean array<double>, cov array<double>, "
 ROWS += "trust double, stats array<double>"
-QUICK = (
-    "-XX:TieredStopAtLevel=1 -Xss4m"  # Java starts fast rather than runs fast: a lesson has many small jobs
-)
+# Java starts fast rather than runs fast: a lesson has many small jobs. What it has compiled is to have room.
+QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -Xss4m"
 _OVERSAMPLED, _ITERATIONS = 10, 4  # of the audience's singular vectors
 
 
@@ -433,7 +433,11 @@ def fit(
     users = _Side(f"{folder}/parts", "users", ratings.select(columns[0], others[0], rating), parts, most)
     items = _Side(f"{folder}/parts", "items", ratings.select(columns[1], others[1], rating), parts, most)
     measures = F.avg("rating"), F.var_pop("rating"), F.count("*"), F.min("rating"), F.max("rating")
-    mu, unit, n_ratings, *scale = users.ratings.agg(*measures).first()
+    mu, unit, n_ratings, *scale, n_missing = users.ratings.agg(
+        *measures, F.count_if(F.isnull("rating"))
+    ).first()
+    if n_missing or mu is None or not np.isfinite(unit):
+        raise InputError("ratings: there is none, or one is missing or not finite")
     unit = unit or 1.0
     units, k = np.r_[unit, np.full(n_factors, np.sqrt(unit))], 1 + n_factors
     d = tokens.select(F.size("token")).first()[0]
@@ -478,13 +482,16 @@ def fit(
         lambda sums, counts: (sums + HISTORY_PRIOR * typical_history) / (counts + HISTORY_PRIOR),
     )
     if start is not None:
-        history = history.join(start.select(F.col("user_id").cast(users.kind).alias("id"), "factors"), "id")
+        history = history.join(
+            start.select(F.col("user_id").cast(users.kind).alias("id"), "factors"), "id", "left"
+        )
 
     def first(rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows.sort_values("id", ignore_index=True)
         mean = np.zeros((len(rows), k))
         if "factors" in rows:
-            mean[:] = np.stack(rows["factors"])
+            given = rows["factors"].notna().to_numpy()
+            mean[given] = np.stack(rows["factors"][given]) if given.any() else 0.0
         elif "count" not in rows:
             random = np.random.default_rng([random_state, int(rows["block"].iloc[0])])
             mean[:, 1:] = random.normal(scale=0.1 * unit**0.25, size=(len(rows), n_factors))
@@ -581,7 +588,7 @@ def _audience(users, items, n):
             found = items.total(seen.select("id", "vectors"), "vectors", halfway)
     (gram,) = _sum_of(seen.join(users.counts, "id"), _squares, [(m, m)])
     squares, directions = np.linalg.eigh(gram)
-    squares, directions = squares[::-1][:n], directions[:, ::-1][:, :n]
+    squares, directions = np.maximum(squares[::-1][:n], 0.0), directions[:, ::-1][:, :n]
     turn = turn @ directions * np.sqrt(squares * n_items * n / squares.sum())
 
     def turned(frames):
@@ -691,7 +698,8 @@ def top(folder, seen, k: int = 10, *, parts: int = 4):
             p, shift = user.factors, user.shift
             scores = mu + p[0] + factors[:, 0] + factors[:, 1:] @ p[1:] + new * (shift[0] + shift[1:] @ p[1:])
             if user.rated is not None:
-                scores[ids.get_indexer(user.rated)] = -np.inf
+                at = ids.get_indexer(user.rated)
+                scores[at[at >= 0]] = -np.inf
             best = np.argsort(-scores, kind="stable")[:k]
             best = best[scores[best] > -np.inf]
             found.append(pd.DataFrame({"user_id": user.user_id, "item_id": ids[best], "score": scores[best]}))

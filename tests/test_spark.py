@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from scipy import stats
 
 from llmtok import TextEncoder, TokenSVD, make_tokens, spark_report
 from llmtok import spark as scale
@@ -246,6 +247,7 @@ def test_the_command_hands_over_to_spark(small_folder, tmp_path, monkeypatch, ca
         (["--split", "temporal"], "does not know split"),
         (["-p", "K=3"], "does not know parameters"),
         (["--no-rating"], "does not know a missing rating"),
+        (["-p", "RANDOM_STATE=x"], "RANDOM_STATE=x"),
         (["--engine", "dask"], "memory and spark"),
     ):
         with pytest.raises(InputError, match=said):
@@ -264,11 +266,11 @@ def test_the_command_hands_over_to_spark(small_folder, tmp_path, monkeypatch, ca
 @needs_spark
 def test_a_report(spark, tmp_path):
     """The text is the digit that people like or do not: with it the error is smaller, and the report says so."""
-    ratings, _ = made_up(200, 60, 3000)
+    ratings, _ = made_up(300, 200, 12_000)
     ratings["rating"] = (
         3.0 + (ratings["item_id"] % 2) + np.random.default_rng(0).normal(size=len(ratings)) / 5
     )
-    rare = ratings["item_id"] > 120  # most items have few ratings: there the text tells something
+    rare = ratings["item_id"] > 130  # most items have few ratings: there the text tells something
     ratings = ratings[~rare | (ratings["user_id"] % 12 == ratings["item_id"] % 12)]
     items = pd.DataFrame({"item_id": sorted(ratings["item_id"].unique())})
     items["name"] = ["shark" if item % 2 else "wedding" for item in items["item_id"]]
@@ -322,11 +324,13 @@ def test_gains_and_their_intervals_are_those_by_hand(spark):
     }
     for name, rows in (("all", test), ("20 to 99", test[test["item_id"] >= 6])):
         gains = (rows["other"] - 3) ** 2 - (rows["own"] - 3) ** 2
-        wide = 0
-        for key in ("user_id", "item_id"):
-            strays = (gains - gains.mean()).groupby(rows[key]).sum()
-            spread = np.sqrt((strays**2).sum() * len(strays) / (len(strays) - 1)) / len(rows)
-            wide = max(wide, 2.58 * spread)
+        spreads, counts = [], []
+        for key in ([rows["user_id"]], [rows["item_id"]], [rows["user_id"], rows["item_id"]]):
+            strays = (gains - gains.mean()).groupby(key).sum()
+            spreads.append((strays**2).sum() * len(strays) / (len(strays) - 1) / len(rows) ** 2)
+            counts.append(len(strays))
+        spread = max(spreads[0] + spreads[1] - spreads[2], *spreads[:2])
+        wide = stats.t.ppf(0.995, min(counts) - 1) * np.sqrt(spread)
         errors = [np.sqrt(((rows[column] - 3) ** 2).mean()) for column in ("other", "own")]
         expected = [
             len(rows),
@@ -339,28 +343,90 @@ def test_gains_and_their_intervals_are_those_by_hand(spark):
 
 @needs_spark
 def test_what_a_report_cannot_read_is_said_in_one_line(spark, tmp_path):
-    (tmp_path / "items.csv").write_text("item_id,title\n1,Jaws\n")
-    (tmp_path / "ratings.csv").write_text("user_id,item_id,rating\n1,1,good\n")
+    few = [f"{user},{item},{1 + (user + item) % 3}" for user in range(9) for item in range(3)]
+    (tmp_path / "ratings.csv").write_text("\n".join(["user_id,item_id,rating", *few]))
+    (tmp_path / "same.csv").write_text(
+        "\n".join(["user_id,item_id,rating", *(f"{line[:4]}3" for line in few)])
+    )
+    (tmp_path / "words.csv").write_text("user_id,item_id,rating\n1,1,good\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n0,Jaws\n1,Alien\n2,Heat\n")
     (tmp_path / "broken.parquet").write_text("no")
     (tmp_path / "ratings.xlsx").write_text("no")
-    good = {"ratings": tmp_path / "ratings.csv", "items": tmp_path / "items.csv", "text": "{title}"}
+    good = {
+        "ratings": tmp_path / "ratings.csv",
+        "items": tmp_path / "items.csv",
+        "text": "{title}",
+        "n_tokens": 2,
+    }
+    good["liked"] = 3
     for wrong, said in (
         ({"ratings": tmp_path / "none.csv"}, "none.csv: no such file"),
         ({"ratings": tmp_path / "ratings.xlsx"}, "Spark reads .parquet, .csv"),
         ({"items": tmp_path / "broken.parquet"}, "broken.parquet: Spark cannot read it: Encountered error"),
         (
             {"text": None},
-            "no column year, genres among item_id, title; name the columns of an item's text by --text",
+            "names 'year', 'genres'; the catalogue has the columns item_id, title; name others by --text",
         ),
-        (
-            {"columns": {"rating": "stars"}, "ratings": tmp_path / "items.csv"},
-            "no column user_id, rating among",
-        ),
-        ({}, "too few rows"),
+        ({"text": "plain"}, "names no column in braces"),
+        ({"columns": {"rating": "stars"}}, "neither has a column stars"),
+        ({"ratings": tmp_path / "items.csv"}, "no column user_id, rating among item_id, title"),
+        ({"ratings": tmp_path / "words.csv"}, "too little to measure on: 0 items"),
+        ({"ratings": tmp_path / "same.csv"}, "every rating is 3"),
+        ({"liked": 4.0}, "liked=4: no rating of the test set is as high; they go from 1 to 3"),
+        ({"n_tokens": 50}, "n_tokens=50: with 3 rated items and this encoder, 1 to 3"),
+        ({"encoder": "no/such-model"}, "no/such-model"),
+        ({"seed": -1}, "seed=-1"),
     ):
         with pytest.raises(InputError, match=re.escape(said)) as error:
             spark_report.report(tmp_path / "out", **good | wrong, say=lambda line: None)
         assert "\n" not in str(error.value) and not list(tmp_path.glob("out*"))
+
+
+@needs_spark
+def test_tables_are_read_as_they_were_meant(spark, tmp_path):
+    """Ids that look like numbers, lines in quotes, a name that two columns have, and what is there twice."""
+    (tmp_path / "ratings.csv").write_text(
+        "user_id,item_id,rating,stars\n007,1.0,9,3\n7,1.0,9,4\n7,1,9,2\n8,A1,9,inf\n9,A1,9,\n9,,9,3\n8,2,9,5\n"
+    )
+    (tmp_path / "items.csv").write_text(
+        'item_id,title,genres\n1,"A shark.\nMore ""than"" one",Action|Horror\nA1,,\n'
+    )
+    columns = {"rating": "stars"}
+    files = tmp_path / "items.csv", tmp_path / "ratings.csv"
+    items, ratings = spark_report._tables(spark, *files, columns, ["title", "genres"])
+    assert items.toPandas().set_index("item_id")["text"].to_dict() == {
+        "1": 'A shark. More "than" one. Action, Horror',
+        "A1": "",
+    }
+    found = ratings.toPandas().set_index(["user_id", "item_id"])["rating"].to_dict()
+    assert found == {("007", "1"): 3.0, ("7", "1"): 3.0, ("8", "2"): 5.0}
+    pd.DataFrame({"user_id": [1.0, np.nan], "item_id": [5, 5], "rating": [1, 2]}).to_parquet(
+        tmp_path / "r.parquet"
+    )
+    pd.DataFrame({"item_id": [5], "title": ["Heat"], "year": [1995.0]}).to_parquet(tmp_path / "i.parquet")
+    items, ratings = spark_report._tables(
+        spark, tmp_path / "i.parquet", tmp_path / "r.parquet", {}, "{title} ({year})"
+    )
+    assert items.first().asDict() == {"item_id": 5, "text": "Heat (1995)"}
+    assert [row.asDict() for row in ratings.collect()] == [{"user_id": 1, "item_id": 5, "rating": 1.0}]
+
+
+@needs_spark
+def test_everybody_has_rated_everything(spark, tmp_path):
+    """The audience then says nothing: there is one direction, and the others are 0, not missing."""
+    pairs = pd.MultiIndex.from_product([range(30), range(20)], names=["user_id", "item_id"]).to_frame(
+        index=False
+    )
+    pairs["rating"] = np.random.default_rng(0).integers(1, 6, len(pairs)).astype(float)
+    tokens = pd.DataFrame(np.random.default_rng(1).normal(size=(20, 2)))
+    tokens = to_spark(spark, tokens, "token")
+    place = scale.fit(
+        to_spark(spark, pairs), tokens, str(tmp_path / "m"), n_factors=2, n_epochs=1, n_audience=5
+    )
+    assert np.isfinite(scale.rmse(scale.predict(place, to_spark(spark, pairs))))
+    pairs.loc[3, "rating"] = np.nan
+    with pytest.raises(InputError, match="missing or not finite"):
+        scale.fit(to_spark(spark, pairs), tokens, str(tmp_path / "n"), n_factors=2, n_epochs=1)
 
 
 def test_the_notebook_quotes_what_was_measured():
