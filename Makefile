@@ -1,25 +1,25 @@
 # Every target is `python -m llmtok ...` underneath, so that it works without make too (see README).
 PYTHON ?= python3.11
 BIN := .venv/bin
+SPARK := $(shell java -version >/dev/null 2>&1 && echo .venv/spark)
 
 .PHONY: run test test-slow browser-test lab notebooks bench site spark dist audit lint lock setup clean
 run: setup            ## the course and the report on the bundled data, into reports/movielens-small/
 	$(BIN)/python -m llmtok report --course
 
-test: setup           ## every test; those of Spark where there is Java, for which pyspark is installed
-	@if java -version >/dev/null 2>&1; then $(MAKE) --no-print-directory .venv/spark; fi
+test: setup $(SPARK)  ## every test; those of Spark where there is Java, for which pyspark is installed
 	$(BIN)/python -m llmtok test
 
 test-slow: setup      ## the tests of the modules, with many more drawn files and kills: hours
 	$(BIN)/python -m llmtok test --slow
 
-browser-test: site    ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium or Chrome
+browser-test: site $(SPARK)  ## every notebook run in JupyterLab in a real browser, its controls moved, and the site; needs Chromium or Chrome
 	$(BIN)/python -m llmtok test --browser
 
 lab: setup            ## JupyterLab on the first notebook
 	$(BIN)/python -m llmtok lab
 
-notebooks: setup      ## rerun the notebooks in place
+notebooks: setup $(SPARK)  ## rerun the notebooks in place
 	$(BIN)/python -m llmtok notebooks
 
 bench: setup          ## accuracy, speed and memory, beside the rivals

@@ -38,6 +38,7 @@ from traitlets.config import Config
 from llmtok import InputError, TextEncoder, TokenSVD, load_dataset
 from llmtok.encode import checkpoint
 from llmtok.evaluation import split
+from llmtok.notebooks import ON_SPARK
 from llmtok.recommend import to_trainset
 
 HERE = Path(__file__).parent
@@ -155,6 +156,8 @@ def binder(data) -> None:
         server = subprocess.Popen(command, cwd=HERE.parent, env=environment, stderr=subprocess.DEVNULL)
         try:
             for path in sorted(HERE.parent.glob("notebooks/*.ipynb")):
+                if path.stem == ON_SPARK:  # there is no Java on Binder
+                    continue
                 with new_kernel(Path(folder), server.pid) as kernel:
                     ready = time.perf_counter()
                     together = run_cells(kernel, path, lambda: config["memory"](server.pid)) / 2**30

@@ -218,7 +218,8 @@ def notebooks(
     ] = None,
 ) -> None:
     """Run the notebooks in place and normalise them."""
-    from llmtok.notebooks import notebooks_folder, refresh
+    from llmtok import spark
+    from llmtok.notebooks import ON_SPARK, notebooks_folder, refresh
 
     _clone()
     found = {path.stem: path for path in sorted(notebooks_folder().glob("*.ipynb"))}
@@ -226,6 +227,9 @@ def notebooks(
         if name not in found:
             raise InputError(f"no notebook {name!r}; there are {', '.join(found)}")
     for name in names or found:
+        if not names and name == ON_SPARK and (why := spark.missing()):
+            typer.echo(f"{name} is left out, for Spark cannot run here: {why}")
+            continue
         typer.echo(name)
         refresh(found[name], progress=sys.stderr.isatty())
 
@@ -243,6 +247,7 @@ def test(
 ) -> None:
     """Run every test: the modules, then every cell of every notebook. Further arguments go to pytest."""
     from llmtok import spark
+    from llmtok.notebooks import ON_SPARK
 
     if browser:
         os.environ["LLMTOK_BROWSER"] = "1"
@@ -252,8 +257,8 @@ def test(
         _hand_over("-m", "pytest", *(context.args or ["tests"]), folder=_clone())
     named = any((_clone() / argument.partition("::")[0]).exists() for argument in context.args)
     if not named and (why := spark.missing()):
-        typer.echo(f"14_scale_out_with_spark is left out, for Spark cannot run here: {why}")
-        context.args.append("--ignore=notebooks/14_scale_out_with_spark.ipynb")
+        typer.echo(f"{ON_SPARK} is left out, for Spark cannot run here: {why}")
+        context.args.append(f"--ignore=notebooks/{ON_SPARK}.ipynb")
     # Two files at a time, each from top to bottom: more would need more memory than a laptop has. Threads are for one
     # process that has the machine to itself: two that share it wait for each other.
     what = [] if named else ["tests", "notebooks", "--numprocesses=2", "--dist=loadfile"]

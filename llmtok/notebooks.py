@@ -30,6 +30,7 @@ COURSE = [
     "05_evaluate",
 ]
 REPORT = "report"
+ON_SPARK = "14_scale_out_with_spark"  # needs Java and pyspark
 TIMEOUT = 6 * 3600.0
 """Seconds that one cell may take."""
 

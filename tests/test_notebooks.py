@@ -24,6 +24,7 @@ from llmtok import spark
 from llmtok.notebooks import (
     COURSE,
     FOLDED,
+    ON_SPARK,
     REPORT,
     declared_parameters,
     execute,
@@ -48,7 +49,6 @@ RANKING = [
 ]
 IN_ORDER = "10b_predict_the_next_item"  # needs times, which the packages do not have
 OWN_DATA = "08_report_on_your_data"
-ON_SPARK = "14_scale_out_with_spark"  # needs Java and pyspark
 EXPECTED = ["00_start_here", *COURSE, *RANKING, IN_ORDER, ON_SPARK, OWN_DATA, REPORT]
 
 # How many cells of each notebook nbval compares: those that are not exempt and show more than a picture. If it

@@ -14,7 +14,8 @@ import urllib.request
 import nbformat
 import pytest
 
-from llmtok.notebooks import notebooks_folder
+from llmtok import spark
+from llmtok.notebooks import ON_SPARK, notebooks_folder
 
 FOLDER = notebooks_folder()
 SHOTS = FOLDER.parent / "build" / "browser"
@@ -78,6 +79,8 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def page(lab, browser, stem):
     """A notebook that was run whole."""
+    if stem == ON_SPARK and (why := spark.missing()):
+        pytest.skip(f"Spark cannot run here: {why}")
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     page.broken = []
     page.on("pageerror", lambda error: page.broken.append(str(error)))
