@@ -8,6 +8,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -98,13 +99,12 @@ def report(
     width = TextEncoder(encoder, cache_dir=False, progress=False).transform(["a"]).shape[1]
     spark = SparkSession.getActiveSession() or scale.session()
     cores = spark.sparkContext.defaultParallelism
-    catalogue, log = _tables(spark, items, ratings, columns or {}, text)
+    with _quiet():
+        catalogue, log = _tables(spark, items, ratings, columns or {}, text)
 
     begun = out.with_name(f"{out.name}.begun-{os.getpid()}")
     try:
-        with warnings.catch_warnings():
-            # pyspark warns of pandas 3 at each turn; what is used of it here is tested with it.
-            warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
+        with _quiet():
             log.write.parquet(f"{begun}/ratings")
             log = spark.read.parquet(f"{begun}/ratings")
             tested = F.pmod(F.hash("user_id", "item_id", F.lit(seed)), F.lit(5)) == 0
@@ -168,6 +168,14 @@ def report(
             f"{out}: cannot be written ({error.strerror}); the report lies in {begun}"
         ) from error
     return made
+
+
+@contextmanager
+def _quiet():
+    """Keep back that pyspark warns of pandas 3 at each turn; what is used of it here is tested with it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark")
+        yield
 
 
 def _tables(spark, items, ratings, columns, text):
